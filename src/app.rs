@@ -1,0 +1,1 @@
+//! The composition root of the window: wires workers, state and panels together.

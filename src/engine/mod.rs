@@ -1,0 +1,1 @@
+//! The inference thread: requests in, token events out, with reuse and cancellation. Knows nothing of windows.

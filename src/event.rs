@@ -1,0 +1,192 @@
+//! What workers tell the rest of the program. The inference thread and the media threads send these;
+//! `State::apply` and the command line consume them. Knows nothing of threads or channels.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::capture::{AttentionRow, Share, ShareDetail};
+use crate::clip::ClipSpec;
+use crate::prompt::Prompt;
+use crate::provenance::Provenance;
+use crate::settings::{Decoding, Sampling};
+
+/// One question about one clip.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Newest wins: events of older epochs are stale.
+    pub epoch: u64,
+    /// What is seen and heard.
+    pub clip: ClipSpec,
+    /// What is asked.
+    pub prompt: Prompt,
+    /// How the clip is sampled.
+    pub sampling: Sampling,
+    /// How the answer is decoded.
+    pub decoding: Decoding,
+}
+
+/// What a loaded model is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelInfo {
+    /// `bundled`, a hub id, or the folder's path.
+    pub id: String,
+    /// SHA-256 of the weights file (of all shards in order), lower-case hex.
+    pub sha256: String,
+    /// How the weights are held: `f32`, `f16`, `q8_0`, …
+    pub dtype: String,
+    /// `cpu`, `cuda:0`, `metal:0`.
+    pub device: String,
+}
+
+/// A step of answering, for the stage line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Reading and sampling the media.
+    Decode,
+    /// The vision tower.
+    Vision,
+    /// The audio tower.
+    Audio,
+    /// The language model over the prompt.
+    Prefill,
+    /// Generating tokens.
+    Answer,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// A stop token.
+    Stop,
+    /// `max_new_tokens` reached.
+    Length,
+    /// Cancelled by the user or by a newer request.
+    Cancelled,
+}
+
+/// How long the parts of an answer took, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Timing {
+    /// Loading the checkpoint; 0 when it was loaded already.
+    pub load: f64,
+    /// Decoding, sampling and preprocessing the media.
+    pub decode: f64,
+    /// Vision tower.
+    pub vision: f64,
+    /// Audio tower.
+    pub audio: f64,
+    /// Language model over the prompt.
+    pub prefill: f64,
+    /// From the end of decoding to the first token.
+    pub first_token: f64,
+    /// From the request to the last token.
+    pub total: f64,
+}
+
+/// What earlier work was reused for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Reuse {
+    /// Prompt tokens whose keys and values were still in the cache.
+    pub prefix_tokens: usize,
+    /// Picture blocks (grid steps) taken from the encoder cache.
+    pub video_blocks: usize,
+    /// Audio blocks taken from the encoder cache.
+    pub audio_blocks: usize,
+}
+
+/// One generated token and the attention row that predicted it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerToken {
+    /// Vocabulary id.
+    pub id: u32,
+    /// Text this token adds to the answer; empty while it ends inside a UTF-8 character.
+    pub text: String,
+    /// Natural-log probability under the model's own distribution (before temperature).
+    pub logprob: f64,
+    /// Attention shares of the row that predicted the token, mean over layers and heads.
+    pub share: Share,
+    /// The row itself, all layers and heads.
+    pub row: Arc<AttentionRow>,
+}
+
+/// A finished answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The whole text, special tokens left out.
+    pub text: String,
+    /// The tokens in order, the stop token left out.
+    pub tokens: Vec<AnswerToken>,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Mean of the tokens' shares.
+    pub share: Share,
+    /// The parts of `share.text`.
+    pub share_detail: ShareDetail,
+    /// Share ÷ share of tokens (AEI).
+    pub density: Share,
+    /// Prompt and answer tokens.
+    pub provenance: Arc<Provenance>,
+    /// Prompt tokens (the rest of `provenance.tokens` is the answer).
+    pub prompt_tokens: usize,
+    /// Timing.
+    pub timing: Timing,
+    /// What was reused.
+    pub reuse: Reuse,
+    /// Generated tokens per second, the first one not counted; 0 for fewer than two.
+    pub tokens_per_s: f64,
+}
+
+/// A message from a worker.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A checkpoint is being loaded.
+    ModelLoading {
+        /// What is being loaded.
+        id: String,
+    },
+    /// A checkpoint is ready.
+    ModelReady(Arc<ModelInfo>),
+    /// A checkpoint could not be loaded.
+    ModelFailed {
+        /// One line: what was tried, what was wrong, what to do.
+        message: String,
+    },
+    /// An answer entered a stage.
+    Stage {
+        /// Of which request.
+        epoch: u64,
+        /// Which stage.
+        stage: Stage,
+    },
+    /// The prompt is laid out: from here on tokens have provenance.
+    Prompt {
+        /// Of which request.
+        epoch: u64,
+        /// The prompt's tokens.
+        provenance: Arc<Provenance>,
+    },
+    /// A token was generated.
+    Token {
+        /// Of which request.
+        epoch: u64,
+        /// The token.
+        token: AnswerToken,
+    },
+    /// An answer is complete (or cancelled with what there was).
+    Answered {
+        /// Of which request.
+        epoch: u64,
+        /// The answer.
+        answer: Arc<Answer>,
+    },
+    /// An answer failed.
+    AskFailed {
+        /// Of which request.
+        epoch: u64,
+        /// One line: what was tried, what was wrong, what to do.
+        message: String,
+    },
+}

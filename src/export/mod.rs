@@ -1,0 +1,1 @@
+//! Overlay video, report and figures written to disk. Knows nothing of windows.

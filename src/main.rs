@@ -1,0 +1,3 @@
+//! The `modalens` binary: hands over to the command line.
+
+fn main() {}

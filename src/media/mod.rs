@@ -1,0 +1,1 @@
+//! FFmpeg and cpal: probing, decoding, sampling, playing and encoding media. Knows nothing of models or windows.

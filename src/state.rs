@@ -1,0 +1,1 @@
+//! Everything the window shows, and the one function that changes it.

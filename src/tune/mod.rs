@@ -1,0 +1,1 @@
+//! Training: the bundled model and adapters. Knows nothing of windows.

@@ -1,0 +1,1 @@
+//! The toy world: procedural clips with sound and ground truth. Knows nothing of models.

@@ -1,0 +1,1 @@
+//! The one integration-test binary: each area is a module, so that the large dependencies link once.
