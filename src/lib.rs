@@ -16,6 +16,7 @@ pub mod media;
 pub mod model;
 pub mod prompt;
 pub mod provenance;
+pub mod sampled;
 pub mod settings;
 pub mod state;
 pub mod time;
