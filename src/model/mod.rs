@@ -1,5 +1,23 @@
-//! Models on candle: the one attention, the families that configure it, and loading. Knows nothing of media files, windows or threads.
+//! Models on candle: the one attention, the families that configure it, and loading. Knows nothing of
+//! media files, windows or threads.
 
 pub mod nn;
 pub mod qwen2_5_omni;
 pub mod tokenizer;
+
+/// What can go wrong while a model runs.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The caller asked to stop; what was computed so far is dropped.
+    #[error("cancelled")]
+    Cancelled,
+    /// The inputs do not fit the model or each other.
+    #[error("the model cannot take this input: {0}")]
+    Input(String),
+    /// A tensor operation failed: out of memory on a device, or a fault of ours.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Result of running a model, unless another error is named.
+pub type Result<T, E = ModelError> = std::result::Result<T, E>;

@@ -128,7 +128,7 @@ pub struct VisionConfig {
     /// Heads.
     pub num_heads: usize,
     /// Colour channels.
-    #[serde(default = "default_channels", alias = "in_chans")]
+    #[serde(default = "default_channels")]
     pub in_channels: usize,
     /// Patch edge in pixels.
     pub patch_size: usize,

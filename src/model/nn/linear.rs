@@ -1,0 +1,108 @@
+//! A linear layer whose weights may be dense, half-precision, quantised or trained apart.
+//! Knows nothing of where it stands.
+
+use candle_core::{DType, Module, Tensor};
+
+use crate::model::Result;
+use crate::model::nn::kernels;
+use crate::model::nn::weights::{Matrix, Scope, WeightError};
+
+/// `y = x · Wᵀ + b`, possibly several layers of one input fused along their outputs.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Matrix,
+    /// `[out]`; fused layers without a bias of their own hold zeros here.
+    bias: Option<Tensor>,
+}
+
+/// One of the layers fused into a [`Linear`]: name, output width, whether it has a bias.
+pub type Part<'a> = (&'a str, usize, bool);
+
+impl Linear {
+    /// Reads `weight` `[out, in]` (and `bias` `[out]`).
+    pub fn load(scope: &Scope<'_>, input: usize, output: usize, bias: bool) -> Result<Self, WeightError> {
+        let weight = scope.source().matrix(&[(scope.name("weight"), output)], input)?;
+        let bias = if bias { Some(scope.vector("bias", output)?) } else { None };
+        Ok(Self { weight, bias })
+    }
+
+    /// Reads several layers of the same input as one.
+    pub fn load_fused(scope: &Scope<'_>, input: usize, parts: &[Part<'_>]) -> Result<Self, WeightError> {
+        let names: Vec<_> = parts.iter().map(|(name, out, _)| (scope.pp(name).name("weight"), *out)).collect();
+        let weight = scope.source().matrix(&names, input)?;
+        let mut bias = None;
+        if parts.iter().any(|(_, _, has)| *has) {
+            let source = scope.source();
+            let place = |source| WeightError::Place { name: scope.name("bias"), source };
+            let pieces = parts
+                .iter()
+                .map(|(name, out, has)| {
+                    if *has {
+                        scope.pp(name).vector("bias", *out)
+                    } else {
+                        Tensor::zeros(*out, source.dtype(), source.device()).map_err(place)
+                    }
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            bias = Some(match &weight {
+                // Fusing the variables themselves would cut each step's gradients off the next step's values.
+                Matrix::Parts(_) => return Ok(Self { weight, bias: None }.with_parts(pieces)),
+                _ => Tensor::cat(&pieces, 0).map_err(place)?,
+            });
+        }
+        Ok(Self { weight, bias })
+    }
+
+    /// The embedding table used as output layer.
+    pub fn tied(table: Tensor) -> Self {
+        Self { weight: Matrix::Dense(table), bias: None }
+    }
+
+    /// Appends per-part biases behind the parts: `[w0, w1, …, b0, b1, …]`.
+    fn with_parts(mut self, biases: Vec<Tensor>) -> Self {
+        if let Matrix::Parts(parts) = &mut self.weight {
+            parts.extend(biases);
+        }
+        self
+    }
+
+    /// `[tokens, in]` → `[tokens, out]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = match &self.weight {
+            Matrix::Dense(w) => dense(x, w)?,
+            Matrix::Quantized(w) => {
+                let y = w.forward(&x.to_dtype(DType::F32)?.contiguous()?)?;
+                y.to_dtype(x.dtype())?
+            }
+            Matrix::Parts(parts) => {
+                let (weights, biases): (Vec<_>, Vec<_>) = parts.iter().partition(|p| p.rank() == 2);
+                let mut outputs = Vec::with_capacity(weights.len());
+                for (i, w) in weights.iter().enumerate() {
+                    let y = x.matmul(&w.t()?)?;
+                    outputs.push(match biases.get(i) {
+                        Some(b) => y.broadcast_add(b)?,
+                        None => y,
+                    });
+                }
+                if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 1)? }
+            }
+        };
+        Ok(match &self.bias {
+            Some(b) => y.broadcast_add(b)?,
+            None => y,
+        })
+    }
+}
+
+fn dense(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        if x.dim(0)? == 1 && matches!(w.dtype(), DType::F32 | DType::F16) {
+            return Ok(kernels::matvec(x, w)?);
+        }
+        if w.dtype() != DType::F32 {
+            // Half-precision weights are widened for one product; activations stay f32.
+            return Ok(x.matmul(&w.to_dtype(DType::F32)?.t()?)?);
+        }
+    }
+    Ok(x.matmul(&w.t()?)?)
+}

@@ -1,0 +1,523 @@
+//! Named weights: from safetensors files, from training variables, or only counted. Every tensor that a model
+//! asks for and every tensor that a file holds is accounted for. Knows nothing of any architecture.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+use candle_core::{DType, Device, Tensor, Var};
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
+
+/// What is wrong with a checkpoint's weights.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    /// A file could not be opened or mapped.
+    #[error("cannot read the weights: {source} ({})", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not a whole safetensors file.
+    #[error("not a complete safetensors file: {message} ({})", path.display())]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What the parser said.
+        message: String,
+    },
+    /// The folder has no weights at all.
+    #[error("no model.safetensors and no model.safetensors.index.json in this folder ({})", dir.display())]
+    NoWeights {
+        /// Which folder.
+        dir: PathBuf,
+    },
+    /// A tensor that the model needs is not there.
+    #[error("tensor {name} is missing ({})", path.display())]
+    Missing {
+        /// Which tensor.
+        name: String,
+        /// File or folder that was searched.
+        path: PathBuf,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor {name} has shape {found:?}, the configuration needs {expected:?} ({})", path.display())]
+    Shape {
+        /// Which tensor.
+        name: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape that follows from config.json.
+        expected: Vec<usize>,
+        /// File that holds the tensor.
+        path: PathBuf,
+    },
+    /// A tensor is stored in a type that is not f32, f16, bf16 or f64.
+    #[error("tensor {name} is stored as {dtype}, which is not a weight type ({})", path.display())]
+    Type {
+        /// Which tensor.
+        name: String,
+        /// Type in the file.
+        dtype: String,
+        /// File that holds the tensor.
+        path: PathBuf,
+    },
+    /// A tensor holds NaN or an infinity.
+    #[error("tensor {name} holds a number that is not finite at index {index} ({})", path.display())]
+    NotFinite {
+        /// Which tensor.
+        name: String,
+        /// Flat index of the first such number.
+        index: usize,
+        /// File that holds the tensor.
+        path: PathBuf,
+    },
+    /// The file holds tensors that nobody reads.
+    #[error("{count} tensor(s) belong to no part of this architecture, the first is {first} ({})", path.display())]
+    Unread {
+        /// How many.
+        count: usize,
+        /// The first in name order.
+        first: String,
+        /// File or folder that holds them.
+        path: PathBuf,
+    },
+    /// The device has no room, or a conversion failed.
+    #[error("cannot place tensor {name} on the device: {source}")]
+    Place {
+        /// Which tensor.
+        name: String,
+        /// What the device said.
+        source: candle_core::Error,
+    },
+}
+
+/// How the weights of linear layers are held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// 4 bytes a weight; the reference's arithmetic.
+    F32,
+    /// 2 bytes a weight.
+    F16,
+    /// 2 bytes a weight; only where the device multiplies it natively.
+    Bf16,
+    /// About 1.06 bytes a weight, blocks of 32.
+    Q8_0,
+    /// About 0.56 bytes a weight, blocks of 256.
+    Q4K,
+}
+
+impl Hold {
+    /// The name used on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4K => "q4k",
+        }
+    }
+
+    /// Bytes per weight of a large matrix.
+    pub fn bytes_per_weight(self) -> f64 {
+        match self {
+            Self::F32 => 4.0,
+            Self::F16 | Self::Bf16 => 2.0,
+            Self::Q8_0 => 34.0 / 32.0,
+            Self::Q4K => 144.0 / 256.0,
+        }
+    }
+
+    /// The type activations are computed in on `device`.
+    pub fn compute_dtype(self, device: &Device) -> DType {
+        match self {
+            Self::F16 if !device.is_cpu() => DType::F16,
+            Self::Bf16 if !device.is_cpu() => DType::BF16,
+            _ => DType::F32,
+        }
+    }
+}
+
+/// A weight matrix (or several fused along their output rows) as it is held.
+#[derive(Debug, Clone)]
+pub enum Matrix {
+    /// `[out, in]`, f32 or f16 or bf16.
+    Dense(Tensor),
+    /// Quantised, with its shape `[out, in]`.
+    Quantized(std::sync::Arc<QMatMul>),
+    /// One variable per fused part, `[out_i, in]` each: training keeps them apart.
+    Parts(Vec<Tensor>),
+}
+
+/// Somewhere weights come from.
+pub trait Source {
+    /// A tensor in the compute type on the device.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightError>;
+
+    /// Matrices `[out_i, in]` fused along their rows, in the form they are held.
+    fn matrix(&self, parts: &[(String, usize)], input: usize) -> Result<Matrix, WeightError>;
+
+    /// The embedding table `[rows, width]`, held in a floating-point type.
+    fn table(&self, name: &str, rows: usize, width: usize) -> Result<Tensor, WeightError> {
+        self.tensor(name, &[rows, width])
+    }
+
+    /// The type activations are computed in.
+    fn dtype(&self) -> DType;
+
+    /// Where tensors are put.
+    fn device(&self) -> &Device;
+}
+
+/// A place in the tree of weight names.
+#[derive(Clone)]
+pub struct Scope<'a> {
+    source: &'a dyn Source,
+    prefix: String,
+}
+
+impl<'a> Scope<'a> {
+    /// The root, with the prefix that every name of the model carries (`thinker`).
+    pub fn new(source: &'a dyn Source, prefix: &str) -> Self {
+        Self { source, prefix: prefix.to_owned() }
+    }
+
+    /// A child.
+    #[must_use]
+    pub fn pp(&self, name: impl std::fmt::Display) -> Self {
+        Self { source: self.source, prefix: self.name(name) }
+    }
+
+    /// The full name of a tensor here.
+    pub fn name(&self, name: impl std::fmt::Display) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// The source behind the names.
+    pub fn source(&self) -> &'a dyn Source {
+        self.source
+    }
+
+    /// A vector `[n]`.
+    pub fn vector(&self, name: &str, n: usize) -> Result<Tensor, WeightError> {
+        self.source.tensor(&self.name(name), &[n])
+    }
+
+    /// A tensor of any shape.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightError> {
+        self.source.tensor(&self.name(name), shape)
+    }
+}
+
+/// Memory-mapped safetensors, one file or several.
+pub struct Checkpoint {
+    dir: PathBuf,
+    files: Vec<MappedFile>,
+    /// Tensor name → index into `files`.
+    index: BTreeMap<String, usize>,
+    read: RefCell<HashSet<String>>,
+    hold: Hold,
+    device: Device,
+}
+
+/// One mapped safetensors file.
+pub struct MappedFile {
+    path: PathBuf,
+    map: memmap2::Mmap,
+    data_start: usize,
+    metadata: Metadata,
+}
+
+impl MappedFile {
+    /// Maps a file and checks its header against its length.
+    pub fn open(path: &Path) -> Result<Self, WeightError> {
+        let map = map_file(path).map_err(|source| WeightError::Read { path: path.to_owned(), source })?;
+        let (header, metadata) = safetensors::SafeTensors::read_metadata(&map)
+            .map_err(|e| WeightError::Format { path: path.to_owned(), message: e.to_string() })?;
+        Ok(Self { path: path.to_owned(), data_start: header + 8, map, metadata })
+    }
+
+    /// The tensors of the file, by name.
+    pub fn tensors(&self) -> HashMap<String, &TensorInfo> {
+        self.metadata.tensors()
+    }
+
+    /// Type, shape and little-endian bytes of a tensor.
+    pub fn get(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
+        let info = self.metadata.info(name)?;
+        let (start, end) = info.data_offsets;
+        Some((info, &self.map[self.data_start + start..self.data_start + end]))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Maps a file read-only.
+#[allow(unsafe_code, reason = "memory-mapping is the only way to read a shard without a second copy of it")]
+fn map_file(path: &Path) -> std::io::Result<memmap2::Mmap> {
+    let file = File::open(path)?;
+    // SAFETY: the map is only read, as bytes of any value. Another process that truncates the file while it is
+    // mapped could raise SIGBUS; checkpoints are not written while they are loaded.
+    unsafe { memmap2::Mmap::map(&file) }
+}
+
+impl Checkpoint {
+    /// Opens `model.safetensors` or the shards of `model.safetensors.index.json` in `dir`.
+    pub fn open(dir: &Path, hold: Hold, device: &Device) -> Result<Self, WeightError> {
+        let paths = weight_files(dir)?;
+        let files = paths.iter().map(|p| MappedFile::open(p)).collect::<Result<Vec<_>, _>>()?;
+        let mut index = BTreeMap::new();
+        for (i, file) in files.iter().enumerate() {
+            for name in file.tensors().into_keys() {
+                index.insert(name, i);
+            }
+        }
+        Ok(Self { dir: dir.to_owned(), files, index, read: RefCell::default(), hold, device: device.clone() })
+    }
+
+    /// Fails when the files hold tensors that nobody asked for, apart from those `expected` names.
+    pub fn finish(&self, expected: impl Fn(&str) -> bool) -> Result<(), WeightError> {
+        let read = self.read.borrow();
+        let unread: Vec<_> = self.index.keys().filter(|n| !read.contains(*n) && !expected(n)).collect();
+        match unread.first() {
+            None => Ok(()),
+            Some(first) => {
+                Err(WeightError::Unread { count: unread.len(), first: (*first).clone(), path: self.dir.clone() })
+            }
+        }
+    }
+
+    fn info(&self, name: &str, shape: &[usize]) -> Result<(&MappedFile, FileDtype, &[u8]), WeightError> {
+        let missing = || WeightError::Missing { name: name.to_owned(), path: self.dir.clone() };
+        let file = &self.files[*self.index.get(name).ok_or_else(missing)?];
+        let (info, bytes) = file.get(name).ok_or_else(missing)?;
+        if info.shape != shape {
+            return Err(WeightError::Shape {
+                name: name.to_owned(),
+                found: info.shape.clone(),
+                expected: shape.to_vec(),
+                path: file.path.clone(),
+            });
+        }
+        self.read.borrow_mut().insert(name.to_owned());
+        Ok((file, info.dtype, bytes))
+    }
+
+    /// Reads a tensor as `dtype` on the CPU, checking every number.
+    fn load(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor, WeightError> {
+        let (file, stored, bytes) = self.info(name, shape)?;
+        let place = |source| WeightError::Place { name: name.to_owned(), source };
+        let kind = |dtype: String| WeightError::Type { name: name.to_owned(), dtype, path: file.path.clone() };
+        let bad = |index| WeightError::NotFinite { name: name.to_owned(), index, path: file.path.clone() };
+        let tensor = match dtype {
+            DType::F16 => {
+                let values = convert(stored, bytes, f16::from_f32).ok_or_else(|| kind(format!("{stored:?}")))?;
+                // Overflow of a bf16 or f32 weight beyond f16's range shows up here as well.
+                if let Some(i) = values.par_iter().position_first(|v| !v.is_finite()) {
+                    return Err(bad(i));
+                }
+                Tensor::from_vec(values, shape, &Device::Cpu)
+            }
+            DType::BF16 => {
+                let values = convert(stored, bytes, bf16::from_f32).ok_or_else(|| kind(format!("{stored:?}")))?;
+                if let Some(i) = values.par_iter().position_first(|v| !v.is_finite()) {
+                    return Err(bad(i));
+                }
+                Tensor::from_vec(values, shape, &Device::Cpu)
+            }
+            _ => {
+                let values = convert(stored, bytes, |x| x).ok_or_else(|| kind(format!("{stored:?}")))?;
+                if let Some(i) = values.par_iter().position_first(|v| !v.is_finite()) {
+                    return Err(bad(i));
+                }
+                Tensor::from_vec(values, shape, &Device::Cpu)
+            }
+        };
+        tensor.map_err(place)
+    }
+
+    fn held_dtype(&self) -> DType {
+        match self.hold {
+            Hold::F32 => DType::F32,
+            Hold::Bf16 => DType::BF16,
+            Hold::F16 | Hold::Q8_0 | Hold::Q4K => DType::F16,
+        }
+    }
+}
+
+/// The weight files of a checkpoint folder, in order.
+pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
+    let single = dir.join("model.safetensors");
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    let index_path = dir.join("model.safetensors.index.json");
+    if !index_path.is_file() {
+        return Err(WeightError::NoWeights { dir: dir.to_owned() });
+    }
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = std::fs::read_to_string(&index_path)
+        .map_err(|source| WeightError::Read { path: index_path.clone(), source })?;
+    let format = |message: String| WeightError::Format { path: index_path.clone(), message };
+    let index: Index = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
+    let mut names: Vec<_> = index.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| {
+            // A shard is a file beside its index; anything else is not followed.
+            if Path::new(&name).file_name().is_some_and(|f| f == name.as_str()) {
+                Ok(dir.join(name))
+            } else {
+                Err(format(format!("{name:?} is not the name of a file in this folder")))
+            }
+        })
+        .collect()
+}
+
+/// Little-endian numbers of a stored type as `T`; `None` for types that hold no weights.
+fn convert<T: Send>(stored: FileDtype, bytes: &[u8], to: impl Fn(f32) -> T + Sync) -> Option<Vec<T>> {
+    let half = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
+    Some(match stored {
+        FileDtype::F32 => bytes.par_chunks_exact(4).map(|b| to(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
+        FileDtype::BF16 => bytes.par_chunks_exact(2).map(|b| to(bf16::from_bits(half(b)).to_f32())).collect(),
+        FileDtype::F16 => bytes.par_chunks_exact(2).map(|b| to(f16::from_bits(half(b)).to_f32())).collect(),
+        _ => return None,
+    })
+}
+
+impl Source for Checkpoint {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightError> {
+        let place = |source| WeightError::Place { name: name.to_owned(), source };
+        self.load(name, shape, self.dtype())?.to_device(&self.device).map_err(place)
+    }
+
+    fn matrix(&self, parts: &[(String, usize)], input: usize) -> Result<Matrix, WeightError> {
+        let first = parts.first().map(|(n, _)| n.clone()).unwrap_or_default();
+        let place = |source| WeightError::Place { name: first.clone(), source };
+        let block = match self.hold {
+            Hold::Q8_0 if input.is_multiple_of(32) => Some(GgmlDType::Q8_0),
+            Hold::Q4K if input.is_multiple_of(256) => Some(GgmlDType::Q4K),
+            Hold::Q4K if input.is_multiple_of(32) => Some(GgmlDType::Q8_0),
+            _ => None,
+        };
+        let dtype = if block.is_some() { DType::F32 } else { self.held_dtype() };
+        let loaded =
+            parts.iter().map(|(name, out)| self.load(name, &[*out, input], dtype)).collect::<Result<Vec<_>, _>>()?;
+        let fused = if let [one] = loaded.as_slice() { one.clone() } else { Tensor::cat(&loaded, 0).map_err(place)? };
+        drop(loaded);
+        if let Some(block) = block {
+            let quantized = QTensor::quantize_onto(&fused, block, &self.device).map_err(place)?;
+            let matmul = QMatMul::from_qtensor(quantized).map_err(place)?;
+            return Ok(Matrix::Quantized(std::sync::Arc::new(matmul)));
+        }
+        Ok(Matrix::Dense(fused.to_device(&self.device).map_err(place)?))
+    }
+
+    fn table(&self, name: &str, rows: usize, width: usize) -> Result<Tensor, WeightError> {
+        let place = |source| WeightError::Place { name: name.to_owned(), source };
+        self.load(name, &[rows, width], self.held_dtype())?.to_device(&self.device).map_err(place)
+    }
+
+    fn dtype(&self) -> DType {
+        self.hold.compute_dtype(&self.device)
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+/// Training variables by name.
+pub struct Variables {
+    vars: BTreeMap<String, Var>,
+    device: Device,
+}
+
+impl Variables {
+    /// Variables that stand for a model's weights.
+    pub fn new(vars: BTreeMap<String, Var>, device: &Device) -> Self {
+        Self { vars, device: device.clone() }
+    }
+
+    /// The variables by name.
+    pub fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+}
+
+impl Source for Variables {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightError> {
+        let path = PathBuf::from("training variables");
+        let Some(var) = self.vars.get(name) else {
+            return Err(WeightError::Missing { name: name.to_owned(), path });
+        };
+        if var.dims() != shape {
+            let found = var.dims().to_vec();
+            return Err(WeightError::Shape { name: name.to_owned(), found, expected: shape.to_vec(), path });
+        }
+        Ok(var.as_tensor().clone())
+    }
+
+    fn matrix(&self, parts: &[(String, usize)], input: usize) -> Result<Matrix, WeightError> {
+        let parts = parts.iter().map(|(name, out)| self.tensor(name, &[*out, input])).collect::<Result<_, _>>()?;
+        Ok(Matrix::Parts(parts))
+    }
+
+    fn dtype(&self) -> DType {
+        DType::F32
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+/// Asks for nothing but remembers what a model would ask for: the expected names and shapes of a checkpoint.
+#[derive(Default)]
+pub struct Manifest {
+    shapes: RefCell<BTreeMap<String, Vec<usize>>>,
+}
+
+impl Manifest {
+    /// Names and shapes asked for so far.
+    pub fn shapes(self) -> BTreeMap<String, Vec<usize>> {
+        self.shapes.into_inner()
+    }
+}
+
+impl Source for Manifest {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightError> {
+        self.shapes.borrow_mut().insert(name.to_owned(), shape.to_vec());
+        let place = |source| WeightError::Place { name: name.to_owned(), source };
+        // One number seen through zero strides: a 7B model's shapes cost no memory.
+        let one = Tensor::zeros(1, DType::F32, &Device::Cpu).map_err(place)?;
+        one.broadcast_as(shape).map_err(place)
+    }
+
+    fn matrix(&self, parts: &[(String, usize)], input: usize) -> Result<Matrix, WeightError> {
+        let parts = parts.iter().map(|(name, out)| self.tensor(name, &[*out, input])).collect::<Result<_, _>>()?;
+        Ok(Matrix::Parts(parts))
+    }
+
+    fn dtype(&self) -> DType {
+        DType::F32
+    }
+
+    fn device(&self) -> &Device {
+        &Device::Cpu
+    }
+}
