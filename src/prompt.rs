@@ -72,7 +72,7 @@ impl Prompt {
             if !question.is_empty() {
                 question.push(' ');
             }
-            question.push_str(&format!("Options: {}. Answer using a single class name.", self.options.join(", ")));
+            question += &format!("Options: {}. Answer using a single class name.", self.options.join(", "));
         }
         push(Part::Question, &question);
         if let Some(context) = self.context.as_deref().filter(|c| !c.is_empty()) {

@@ -46,6 +46,7 @@ pub struct BlockSpec {
 }
 
 /// Which linear layers have a bias.
+#[allow(clippy::struct_excessive_bools, reason = "a checkpoint's biases are just that: four independent facts")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Biases {
     /// Queries and values.

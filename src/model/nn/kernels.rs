@@ -50,19 +50,16 @@ impl CustomOp2 for MatVec {
         let (out, input) = lw.shape().dims2()?;
         let x = contiguous::<f32>(x, lx)?;
         let mut y = vec![0f32; out];
-        match w {
-            CpuStorage::F32(_) => {
-                let w = contiguous::<f32>(w, lw)?;
-                y.par_chunks_mut(ROW_CHUNK).zip(w.par_chunks(ROW_CHUNK * input)).for_each(|(y, w)| {
-                    simd::dot_rows(x, w, y);
-                });
-            }
-            _ => {
-                let w = contiguous::<f16>(w, lw)?;
-                y.par_chunks_mut(ROW_CHUNK).zip(w.par_chunks(ROW_CHUNK * input)).for_each(|(y, w)| {
-                    simd::dot_rows_f16(x, w, y);
-                });
-            }
+        if let CpuStorage::F32(_) = w {
+            let w = contiguous::<f32>(w, lw)?;
+            y.par_chunks_mut(ROW_CHUNK).zip(w.par_chunks(ROW_CHUNK * input)).for_each(|(y, w)| {
+                simd::dot_rows(x, w, y);
+            });
+        } else {
+            let w = contiguous::<f16>(w, lw)?;
+            y.par_chunks_mut(ROW_CHUNK).zip(w.par_chunks(ROW_CHUNK * input)).for_each(|(y, w)| {
+                simd::dot_rows_f16(x, w, y);
+            });
         }
         Ok((CpuStorage::F32(y), (1, out).into()))
     }
@@ -249,13 +246,7 @@ mod simd {
         const LN2_LOW: f32 = -2.121_944_4e-4;
         // Adding and subtracting 1.5·2²³ rounds to the nearest integer without a library call.
         const ROUND: f32 = 12_582_912.0;
-        let clamped = if x < -87.0 {
-            -87.0
-        } else if x > 88.0 {
-            88.0
-        } else {
-            x
-        };
+        let clamped = x.clamp(-87.0, 88.0);
         let n = fma::<FUSED>(clamped, std::f32::consts::LOG2_E, ROUND) - ROUND;
         let r = fma::<FUSED>(n, -LN2_LOW, fma::<FUSED>(n, -LN2_HIGH, clamped));
         let mut p = 1.388_888_9e-3f32;

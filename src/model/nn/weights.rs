@@ -354,6 +354,12 @@ impl Checkpoint {
     }
 }
 
+/// `model.safetensors.index.json`: which shard holds which tensor.
+#[derive(serde::Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
 /// The weight files of a checkpoint folder, in order.
 pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     let single = dir.join("model.safetensors");
@@ -364,14 +370,10 @@ pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     if !index_path.is_file() {
         return Err(WeightError::NoWeights { dir: dir.to_owned() });
     }
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
     let text = std::fs::read_to_string(&index_path)
         .map_err(|source| WeightError::Read { path: index_path.clone(), source })?;
     let format = |message: String| WeightError::Format { path: index_path.clone(), message };
-    let index: Index = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
+    let index: ShardIndex = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
     let mut names: Vec<_> = index.weight_map.into_values().collect();
     names.sort();
     names.dedup();
@@ -409,9 +411,9 @@ impl Source for Checkpoint {
         let first = parts.first().map(|(n, _)| n.clone()).unwrap_or_default();
         let place = |source| WeightError::Place { name: first.clone(), source };
         let block = match self.hold {
-            Hold::Q8_0 if input.is_multiple_of(32) => Some(GgmlDType::Q8_0),
             Hold::Q4K if input.is_multiple_of(256) => Some(GgmlDType::Q4K),
-            Hold::Q4K if input.is_multiple_of(32) => Some(GgmlDType::Q8_0),
+            // A width that Q4K cannot split still fits Q8_0; one that neither can stays f16.
+            Hold::Q8_0 | Hold::Q4K if input.is_multiple_of(32) => Some(GgmlDType::Q8_0),
             _ => None,
         };
         let dtype = if block.is_some() { DType::F32 } else { self.held_dtype() };

@@ -295,7 +295,7 @@ impl Config {
         if v.in_channels != 3 {
             return Err(("vision_config.in_channels", format!("{} is not 3", v.in_channels)));
         }
-        if v.head_dim() % 4 != 0 {
+        if !v.head_dim().is_multiple_of(4) {
             return Err((
                 "vision_config.num_heads",
                 format!("a head of {} cannot be rotated in two axes", v.head_dim()),
