@@ -1,1 +1,22 @@
-//! FFmpeg and cpal: probing, decoding, sampling, playing and encoding media. Knows nothing of models or windows.
+//! Media: files in (probe, exact frames, placed sound, what a model is given), files out (encoder).
+//! The only part that names FFmpeg. Knows nothing of models, windows or the library; times are seconds from the
+//! container's start everywhere.
+//!
+//! - [`probe`] says what is in a file; [`VideoReader`] and [`AudioReader`] decode it by presentation time.
+//! - [`sample_clip`] turns a [`ClipSpec`](crate::clip::ClipSpec) into what a model is given.
+
+mod audio;
+mod error;
+mod picture;
+mod probe;
+mod raw;
+mod reader;
+mod sample;
+mod source;
+
+pub use audio::{AudioChunk, AudioReader};
+pub use error::MediaError;
+pub use picture::VideoFrame;
+pub use probe::{AudioInfo, Probe, VideoInfo, probe};
+pub use reader::{MAX_PIXELS, VideoReader};
+pub use sample::{MAX_AUDIO_SECS, sample_clip, sample_clip_with};

@@ -1,1 +1,2 @@
 //! The one integration-test binary: each area is a module, so that the large dependencies link once.
+mod media;

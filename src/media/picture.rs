@@ -1,0 +1,340 @@
+//! A decoded picture: FFmpeg's reference-counted frame seen as planes, with its colour description settled.
+//! Knows nothing of files, clocks or the GPU.
+
+use ffmpeg_next::color::{Range, Space};
+use ffmpeg_next::format::Pixel;
+use ffmpeg_next::util::chroma::Location;
+use ffmpeg_next::{self as ffmpeg, frame};
+
+use super::error::MediaError;
+use super::raw::{self, Scaler};
+use crate::frame::{ChromaSiting, ColorInfo, Matrix, PixelLayout, Plane, Planes, RgbImage, display_size};
+
+/// A decoded picture. The planes are the decoder's own memory, not copies, for every common planar format.
+pub struct VideoFrame {
+    frame: frame::Video,
+    layout: PixelLayout,
+    color: ColorInfo,
+    pts_secs: f64,
+    duration_secs: f64,
+    rotation_degrees: u16,
+    pixel_aspect: f64,
+}
+
+/// What the stream says about every frame of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Presentation {
+    /// Clockwise rotation to apply when shown.
+    pub(crate) rotation_degrees: u16,
+    /// Sample width ÷ sample height from the container, where the frame itself says nothing.
+    pub(crate) pixel_aspect: f64,
+}
+
+impl VideoFrame {
+    /// Wraps a decoded frame, converting it first if its layout is one that no shader reads.
+    pub(crate) fn new(
+        decoded: frame::Video,
+        pts_secs: f64,
+        duration_secs: f64,
+        how: Presentation,
+        converter: &mut Option<Scaler>,
+    ) -> Result<Self, MediaError> {
+        let format = decoded.format();
+        let color = color_of(&decoded);
+        let pixel_aspect = aspect(decoded.aspect_ratio()).unwrap_or(how.pixel_aspect);
+        let shared = |frame, layout, color| Self {
+            frame,
+            layout,
+            color,
+            pts_secs,
+            duration_secs,
+            rotation_degrees: how.rotation_degrees,
+            pixel_aspect,
+        };
+        if let Some(layout) = native_layout(format) {
+            let direct = shared(decoded, layout, color);
+            if direct.try_planes().is_some() {
+                return Ok(direct);
+            }
+            return direct.converted(format, layout, color, converter);
+        }
+        let (target, layout) = nearest(format);
+        shared(decoded, layout, color).converted(target, layout, color, converter)
+    }
+
+    fn converted(
+        mut self,
+        target: Pixel,
+        layout: PixelLayout,
+        color: ColorInfo,
+        converter: &mut Option<Scaler>,
+    ) -> Result<Self, MediaError> {
+        let source = (self.frame.format(), self.frame.width(), self.frame.height());
+        let wanted = (target, source.1, source.2);
+        if converter.as_ref().is_none_or(|c| c.source() != source || c.target() != wanted) {
+            *converter = Some(Scaler::new(source, wanted, color)?);
+        }
+        let mut out = frame::Video::new(target, source.1, source.2);
+        if let Some(scaler) = converter {
+            scaler.convert_frame(&self.frame, &mut out);
+        }
+        self.frame = out;
+        self.layout = layout;
+        if self.try_planes().is_none() {
+            return Err(MediaError::Library(format!("no memory for a {}×{} picture", source.1, source.2)));
+        }
+        Ok(self)
+    }
+
+    /// How long the frame is shown, in seconds; 0 when the file does not say.
+    pub fn duration_secs(&self) -> f64 {
+        self.duration_secs
+    }
+
+    fn try_planes(&self) -> Option<Vec<Plane<'_>>> {
+        let (w, h) = (self.frame.width(), self.frame.height());
+        let plane = |index: usize, width: u32, height: u32, sample_bytes: u32| {
+            let (data, stride) = raw::plane_rows(&self.frame, index, (width * sample_bytes) as usize, height as usize)?;
+            Some(Plane { data, stride, width, height })
+        };
+        let half_up = |n: u32, log2: u8| (n + (1 << log2) - 1) >> log2;
+        match self.layout {
+            PixelLayout::Yuv { log2_chroma_w, log2_chroma_h, bits } => {
+                let bytes = 1 + u32::from(bits > 8);
+                let (cw, ch) = (half_up(w, log2_chroma_w), half_up(h, log2_chroma_h));
+                Some(vec![plane(0, w, h, bytes)?, plane(1, cw, ch, bytes)?, plane(2, cw, ch, bytes)?])
+            }
+            PixelLayout::Nv12 => Some(vec![plane(0, w, h, 1)?, plane(1, half_up(w, 1), half_up(h, 1), 2)?]),
+            PixelLayout::Gray { bits } => Some(vec![plane(0, w, h, 1 + u32::from(bits > 8))?]),
+            PixelLayout::Rgba8 => Some(vec![plane(0, w, h, 4)?]),
+        }
+    }
+}
+
+impl Planes for VideoFrame {
+    fn size(&self) -> [u32; 2] {
+        [self.frame.width(), self.frame.height()]
+    }
+    fn layout(&self) -> PixelLayout {
+        self.layout
+    }
+    fn color(&self) -> ColorInfo {
+        self.color
+    }
+    fn planes(&self) -> Vec<Plane<'_>> {
+        // Checked when the frame was wrapped; frames do not change afterwards.
+        self.try_planes().unwrap_or_default()
+    }
+    fn pts_secs(&self) -> f64 {
+        self.pts_secs
+    }
+    fn rotation_degrees(&self) -> u16 {
+        self.rotation_degrees
+    }
+    fn pixel_aspect(&self) -> f64 {
+        self.pixel_aspect
+    }
+}
+
+/// Turns frames into upright RGB in square pixels, all of one size: the first one's unless one is given.
+#[derive(Default)]
+pub(crate) struct ToRgb {
+    size: Option<[u32; 2]>,
+    scaler: Option<(Scaler, ColorInfo)>,
+    scratch: Vec<u8>,
+}
+
+impl ToRgb {
+    /// Converts one frame. RGB is full range, by the frame's own matrix, range and chroma siting.
+    pub(crate) fn convert(&mut self, frame: &VideoFrame) -> Result<RgbImage, MediaError> {
+        let [out_w, out_h] = *self.size.get_or_insert_with(|| display_size(frame));
+        let turned = frame.rotation_degrees % 180 == 90;
+        let (w, h) = if turned { (out_h, out_w) } else { (out_w, out_h) };
+        let source = (frame.frame.format(), frame.frame.width(), frame.frame.height());
+        let fits = |(s, color): &(Scaler, ColorInfo)| {
+            s.source() == source && s.target() == (Pixel::RGB24, w, h) && *color == frame.color
+        };
+        if !self.scaler.as_ref().is_some_and(fits) {
+            self.scaler = Some((Scaler::new(source, (Pixel::RGB24, w, h), frame.color)?, frame.color));
+        }
+        // swscale's vector code may write a little past a row's end: rows get room, and are copied tight after.
+        let row = w as usize * 3;
+        let stride = (row + 64).next_multiple_of(64);
+        self.scratch.resize(stride * h as usize, 0);
+        if let Some((scaler, _)) = &mut self.scaler {
+            scaler.convert_packed(&frame.frame, &mut self.scratch, stride);
+        }
+        let rows = self.scratch.chunks_exact(stride).map(|r| &r[..row]);
+        Ok(turn(rows, w as usize, h as usize, frame.rotation_degrees))
+    }
+}
+
+/// Copies rows of RGB into a tight picture turned clockwise by a multiple of 90 degrees.
+fn turn<'a>(rows: impl Iterator<Item = &'a [u8]>, w: usize, h: usize, degrees: u16) -> RgbImage {
+    let (out_w, out_h) = if degrees % 180 == 90 { (h, w) } else { (w, h) };
+    let mut data = vec![0; w * h * 3];
+    for (y, row) in rows.enumerate() {
+        if degrees == 0 {
+            data[y * w * 3..][..w * 3].copy_from_slice(row);
+            continue;
+        }
+        for (x, pixel) in row.chunks_exact(3).enumerate() {
+            let (ox, oy) = match degrees {
+                90 => (h - 1 - y, x),
+                180 => (w - 1 - x, h - 1 - y),
+                _ => (y, w - 1 - x),
+            };
+            data[(oy * out_w + ox) * 3..][..3].copy_from_slice(pixel);
+        }
+    }
+    RgbImage { width: out_w, height: out_h, data }
+}
+
+/// An owned RGBA picture as planes: black frames, shuffled frames, anything not straight from a decoder.
+pub(crate) struct RgbaFrame {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) data: Vec<u8>,
+    pub(crate) pts_secs: f64,
+}
+
+impl RgbaFrame {
+    /// A black picture of a size.
+    pub(crate) fn black([width, height]: [u32; 2], pts_secs: f64) -> Self {
+        let data = [0, 0, 0, 255].repeat(width as usize * height as usize);
+        Self { width, height, data, pts_secs }
+    }
+
+    /// An RGB picture with an opaque alpha channel.
+    pub(crate) fn from_rgb(image: &RgbImage, pts_secs: f64) -> Self {
+        let data = image.data.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
+        Self { width: image.width as u32, height: image.height as u32, data, pts_secs }
+    }
+}
+
+impl Planes for RgbaFrame {
+    fn size(&self) -> [u32; 2] {
+        [self.width, self.height]
+    }
+    fn layout(&self) -> PixelLayout {
+        PixelLayout::Rgba8
+    }
+    fn color(&self) -> ColorInfo {
+        ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Center }
+    }
+    fn planes(&self) -> Vec<Plane<'_>> {
+        vec![Plane { data: &self.data, stride: self.width as usize * 4, width: self.width, height: self.height }]
+    }
+    fn pts_secs(&self) -> f64 {
+        self.pts_secs
+    }
+    fn rotation_degrees(&self) -> u16 {
+        0
+    }
+    fn pixel_aspect(&self) -> f64 {
+        1.0
+    }
+}
+
+/// A sane sample aspect ratio as width ÷ height.
+pub(crate) fn aspect(ratio: ffmpeg::Rational) -> Option<f64> {
+    let value = super::source::positive(ratio)?;
+    (0.05..=20.0).contains(&value).then_some(value)
+}
+
+/// The layouts that go to the GPU as they are.
+fn native_layout(format: Pixel) -> Option<PixelLayout> {
+    let yuv = |w, h, bits| Some(PixelLayout::Yuv { log2_chroma_w: w, log2_chroma_h: h, bits });
+    match format {
+        Pixel::YUV420P | Pixel::YUVJ420P | Pixel::YUVA420P => yuv(1, 1, 8),
+        Pixel::YUV422P | Pixel::YUVJ422P | Pixel::YUVA422P => yuv(1, 0, 8),
+        Pixel::YUV444P | Pixel::YUVJ444P | Pixel::YUVA444P => yuv(0, 0, 8),
+        Pixel::YUV440P | Pixel::YUVJ440P => yuv(0, 1, 8),
+        Pixel::YUV411P | Pixel::YUVJ411P => yuv(2, 0, 8),
+        Pixel::YUV410P => yuv(2, 2, 8),
+        Pixel::YUV420P9LE => yuv(1, 1, 9),
+        Pixel::YUV422P9LE => yuv(1, 0, 9),
+        Pixel::YUV444P9LE => yuv(0, 0, 9),
+        Pixel::YUV420P10LE => yuv(1, 1, 10),
+        Pixel::YUV422P10LE => yuv(1, 0, 10),
+        Pixel::YUV444P10LE => yuv(0, 0, 10),
+        Pixel::YUV420P12LE => yuv(1, 1, 12),
+        Pixel::YUV422P12LE => yuv(1, 0, 12),
+        Pixel::YUV444P12LE => yuv(0, 0, 12),
+        Pixel::YUV420P14LE => yuv(1, 1, 14),
+        Pixel::YUV422P14LE => yuv(1, 0, 14),
+        Pixel::YUV444P14LE => yuv(0, 0, 14),
+        Pixel::YUV420P16LE => yuv(1, 1, 16),
+        Pixel::YUV422P16LE => yuv(1, 0, 16),
+        Pixel::YUV444P16LE => yuv(0, 0, 16),
+        Pixel::NV12 => Some(PixelLayout::Nv12),
+        Pixel::GRAY8 => Some(PixelLayout::Gray { bits: 8 }),
+        Pixel::GRAY10LE => Some(PixelLayout::Gray { bits: 10 }),
+        Pixel::GRAY12LE => Some(PixelLayout::Gray { bits: 12 }),
+        Pixel::GRAY16LE => Some(PixelLayout::Gray { bits: 16 }),
+        Pixel::RGBA => Some(PixelLayout::Rgba8),
+        _ => None,
+    }
+}
+
+/// What any other format becomes: the planar layout with the same subsampling and depth, else RGBA.
+fn nearest(format: Pixel) -> (Pixel, PixelLayout) {
+    let yuv = |w, h, bits| PixelLayout::Yuv { log2_chroma_w: w, log2_chroma_h: h, bits };
+    let rgba = (Pixel::RGBA, PixelLayout::Rgba8);
+    let Some(descriptor) = format.descriptor() else { return rgba };
+    if raw::is_rgb(format) || descriptor.nb_components() < 3 {
+        return rgba;
+    }
+    match (descriptor.log2_chroma_w(), descriptor.log2_chroma_h(), raw::bit_depth(format)) {
+        (1, 1, ..=8) => (Pixel::YUV420P, yuv(1, 1, 8)),
+        (1, 0, ..=8) => (Pixel::YUV422P, yuv(1, 0, 8)),
+        (0, 0, ..=8) => (Pixel::YUV444P, yuv(0, 0, 8)),
+        (1, 1, 9 | 10) => (Pixel::YUV420P10LE, yuv(1, 1, 10)),
+        (1, 0, 9 | 10) => (Pixel::YUV422P10LE, yuv(1, 0, 10)),
+        (0, 0, 9 | 10) => (Pixel::YUV444P10LE, yuv(0, 0, 10)),
+        (1, 1, _) => (Pixel::YUV420P16LE, yuv(1, 1, 16)),
+        (1, 0, _) => (Pixel::YUV422P16LE, yuv(1, 0, 16)),
+        (0, 0, _) => (Pixel::YUV444P16LE, yuv(0, 0, 16)),
+        _ => rgba,
+    }
+}
+
+/// Settles how a frame's numbers become colours: its tags where it has them, else the usual guesses by format and
+/// size (untagged = BT.709 from 1280 wide or above 576 high, else BT.601).
+fn color_of(frame: &frame::Video) -> ColorInfo {
+    let (format, width, height) = (frame.format(), frame.width(), frame.height());
+    color_info(format, [width, height], frame.color_space(), frame.color_range(), frame.chroma_location())
+}
+
+pub(crate) fn color_info(
+    format: Pixel,
+    [width, height]: [u32; 2],
+    space: Space,
+    range: Range,
+    location: Location,
+) -> ColorInfo {
+    let matrix = match space {
+        Space::BT709 | Space::SMPTE240M => Matrix::Bt709,
+        Space::BT470BG | Space::SMPTE170M | Space::FCC => Matrix::Bt601,
+        Space::BT2020NCL | Space::BT2020CL => Matrix::Bt2020,
+        _ if width >= 1280 || height > 576 => Matrix::Bt709,
+        _ => Matrix::Bt601,
+    };
+    // JPEG's own formats are full range whatever the tag says.
+    let jpeg =
+        matches!(format, Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P);
+    let gray_or_rgb = raw::is_rgb(format) || format.descriptor().is_some_and(|d| d.nb_components() < 3);
+    let full_range = match range {
+        Range::JPEG => true,
+        Range::MPEG => jpeg,
+        Range::Unspecified => jpeg || gray_or_rgb,
+    };
+    let siting = match location {
+        Location::TopLeft => ChromaSiting::TopLeft,
+        Location::Center | Location::Top | Location::Bottom => ChromaSiting::Center,
+        Location::Unspecified if jpeg => ChromaSiting::Center,
+        Location::Unspecified if matrix == Matrix::Bt2020 => ChromaSiting::TopLeft,
+        Location::Left | Location::BottomLeft | Location::Unspecified => ChromaSiting::Left,
+    };
+    ColorInfo { matrix, full_range, siting }
+}

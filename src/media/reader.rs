@@ -1,0 +1,389 @@
+//! Reads a video stream frame by frame and seeks in it exactly, by presentation time.
+//! Knows nothing of clocks, clips or what the frames are for.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use ffmpeg_next::codec::{self, threading};
+use ffmpeg_next::packet::side_data;
+use ffmpeg_next::{self as ffmpeg, decoder, frame};
+
+use super::error::MediaError;
+use super::picture::{Presentation, VideoFrame, aspect};
+use super::raw::{self, Scaler};
+use super::source::{Source, positive, tick_secs};
+
+/// Most pixels a picture may have (an 8K frame has 35 million).
+pub const MAX_PIXELS: u32 = 64 << 20;
+/// Two times closer than this are the same: half of the container's own microsecond.
+pub(crate) const EPSILON_SECS: f64 = 0.5e-6;
+/// Packets in a row that may go in without a frame coming out.
+const MAX_BARREN_PACKETS: u32 = 5_000;
+/// Ahead by less than this, decoding on is cheaper than seeking.
+const DECODE_ON_SECS: f64 = 0.6;
+
+/// A decoder of one file's video stream.
+///
+/// Times are seconds from the container's start. One thread owns it; dropping it closes the file.
+pub struct VideoReader {
+    source: Source,
+    stream: usize,
+    decoder: decoder::Video,
+    tick_secs: f64,
+    nominal_frame_secs: f64,
+    presentation: Presentation,
+    converter: Option<Scaler>,
+    /// Frames decoded while seeking that come next.
+    ready: VecDeque<VideoFrame>,
+    /// Presentation time, in ticks, of the last frame decoded.
+    last_ticks: Option<i64>,
+    /// Presentation time of the last frame handed out.
+    last_secs: Option<f64>,
+    draining: bool,
+    decoded_any: bool,
+}
+
+impl VideoReader {
+    /// Opens the video stream of `path` (never its cover art).
+    ///
+    /// # Errors
+    /// When the file cannot be opened, has no picture, is too large, or no decoder fits.
+    pub fn open(path: &Path) -> Result<Self, MediaError> {
+        Self::of(Source::open(path)?)
+    }
+
+    pub(crate) fn of(mut source: Source) -> Result<Self, MediaError> {
+        let stream = source.video_stream().ok_or_else(|| MediaError::NoVideo(source.path().to_owned()))?;
+        let header = raw::video_header(&stream);
+        check_size(source.path(), header.width, header.height)?;
+        let index = stream.index();
+        let tick_secs = tick_secs(stream.time_base());
+        let nominal_frame_secs = positive(stream.avg_frame_rate())
+            .or_else(|| positive(stream.rate()))
+            .filter(|fps| (0.01..=1000.0).contains(fps))
+            .map_or(0.04, |fps| 1.0 / fps);
+        let presentation = Presentation {
+            rotation_degrees: rotation(&stream),
+            pixel_aspect: aspect(ffmpeg::Rational::new(header.sample_aspect.0, header.sample_aspect.1)).unwrap_or(1.0),
+        };
+        let decoder = open_decoder(&source, &stream)?;
+        source.keep_only(index);
+        Ok(Self {
+            source,
+            stream: index,
+            decoder,
+            tick_secs,
+            nominal_frame_secs,
+            presentation,
+            converter: None,
+            ready: VecDeque::new(),
+            last_ticks: None,
+            last_secs: None,
+            draining: false,
+            decoded_any: false,
+        })
+    }
+
+    /// The file being read.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// The next frame in presentation order; `None` at the end (also where a damaged file ends early).
+    ///
+    /// # Errors
+    /// When the picture grows beyond [`MAX_PIXELS`], nothing at all can be decoded, or memory runs out.
+    pub fn next_frame(&mut self) -> Result<Option<VideoFrame>, MediaError> {
+        let frame = match self.ready.pop_front() {
+            Some(frame) => Some(frame),
+            None => self.decode()?.map(|(frame, ticks)| self.present(frame, ticks)).transpose()?,
+        };
+        if let Some(frame) = &frame {
+            self.last_secs = Some(crate::frame::Planes::pts_secs(frame));
+        }
+        Ok(frame)
+    }
+
+    /// Goes to `t_secs`: the next [`next_frame`](Self::next_frame) gives the frame shown then, which is the newest
+    /// one whose time is not after `t_secs`, or the first one when there is none.
+    ///
+    /// # Errors
+    /// As for [`next_frame`](Self::next_frame).
+    pub fn seek(&mut self, t_secs: f64) -> Result<(), MediaError> {
+        let t_secs = if t_secs.is_finite() { t_secs + EPSILON_SECS } else { 0.0 };
+        if let Some(last) = self.last_secs.filter(|last| *last <= t_secs && t_secs - last < DECODE_ON_SECS) {
+            // Only with a frame in hand that is later than the last one is the way forward certain.
+            if self.forward_from(last, t_secs)? {
+                return Ok(());
+            }
+        }
+        let mut back_secs = 0.0;
+        loop {
+            let target = t_secs - back_secs;
+            let from_start = target <= 0.0 || !self.jump(target);
+            if from_start {
+                self.rewind()?;
+            }
+            let Some(first) = self.decode()? else {
+                if from_start {
+                    return Ok(());
+                }
+                // Nothing decodes from that key frame on: try an earlier one.
+                back_secs = next_back(back_secs);
+                continue;
+            };
+            let first_secs = self.secs(first.1);
+            if first_secs > t_secs && !from_start {
+                back_secs = next_back(back_secs);
+                continue;
+            }
+            return self.settle(first, t_secs);
+        }
+    }
+
+    /// Decodes on until a frame later than `t_secs`, keeping the one before it and that one.
+    fn settle(&mut self, first: (frame::Video, i64), t_secs: f64) -> Result<(), MediaError> {
+        let mut shown = first;
+        let mut next = None;
+        if self.secs(shown.1) <= t_secs {
+            while let Some(frame) = self.decode()? {
+                if self.secs(frame.1) > t_secs {
+                    next = Some(frame);
+                    break;
+                }
+                shown = frame;
+            }
+        }
+        self.ready.clear();
+        for (frame, ticks) in std::iter::once(shown).chain(next) {
+            let frame = self.present(frame, ticks)?;
+            self.ready.push_back(frame);
+        }
+        Ok(())
+    }
+
+    /// Seeks forward without touching the demuxer. False when the shown frame cannot be had that way.
+    fn forward_from(&mut self, last_secs: f64, t_secs: f64) -> Result<bool, MediaError> {
+        use crate::frame::Planes;
+        if self.ready.front().is_none_or(|f| f.pts_secs() > t_secs) {
+            // The frame shown at `t_secs` is the one already handed out, or unknown: go the sure way.
+            if !self.ready.is_empty() || t_secs - last_secs < EPSILON_SECS * 4.0 {
+                return Ok(false);
+            }
+            let Some(frame) = self.decode()? else { return Ok(false) };
+            if self.secs(frame.1) > t_secs {
+                return Ok(false);
+            }
+            self.settle(frame, t_secs)?;
+            return Ok(true);
+        }
+        while self.ready.get(1).is_some_and(|f| f.pts_secs() <= t_secs) {
+            self.ready.pop_front();
+        }
+        if self.ready.len() == 1 {
+            // The one frame in hand may not be the newest before `t_secs`.
+            while let Some((frame, ticks)) = self.decode()? {
+                let later = self.secs(ticks) > t_secs;
+                let frame = self.present(frame, ticks)?;
+                if !later {
+                    self.ready.clear();
+                }
+                self.ready.push_back(frame);
+                if later {
+                    break;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn jump(&mut self, target_secs: f64) -> bool {
+        let moved = self.source.seek(target_secs);
+        if moved {
+            self.forget();
+        }
+        moved
+    }
+
+    /// Starts again at the first frame.
+    ///
+    /// # Errors
+    /// When the file cannot be opened any more.
+    pub fn rewind(&mut self) -> Result<(), MediaError> {
+        // Far before the start, since demuxers that look for decoding times would otherwise land after it.
+        if self.cannot_restart() || !self.source.seek(-10.0) {
+            self.source.reopen()?;
+            self.source.keep_only(self.stream);
+            let stream = self.source.input().stream(self.stream);
+            let stream = stream.ok_or_else(|| MediaError::NoVideo(self.source.path().to_owned()))?;
+            self.decoder = open_decoder(&self.source, &stream)?;
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Containers without an index (single images, raw streams) claim to seek and then read nothing.
+    fn cannot_restart(&self) -> bool {
+        let format = self.source.input().format();
+        let name = format.name();
+        self.source.is_still() || matches!(name, "h264" | "hevc" | "m4v" | "mjpeg" | "mpegvideo" | "obu" | "vc1")
+    }
+
+    fn forget(&mut self) {
+        self.decoder.flush();
+        self.ready.clear();
+        self.last_ticks = None;
+        self.last_secs = None;
+        self.draining = false;
+    }
+
+    /// The next decoded frame and its time in ticks.
+    pub(crate) fn decode(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
+        let mut barren = 0;
+        loop {
+            let mut frame = frame::Video::empty();
+            match self.decoder.receive_frame(&mut frame) {
+                Ok(()) => {
+                    if frame.width() == 0 || frame.height() == 0 {
+                        continue;
+                    }
+                    check_size(self.source.path(), frame.width(), frame.height())?;
+                    self.decoded_any = true;
+                    let step = (self.nominal_frame_secs / self.tick_secs).round().max(1.0) as i64;
+                    let ticks = frame
+                        .timestamp()
+                        .or_else(|| self.last_ticks.map(|last| last.saturating_add(step)))
+                        .unwrap_or_else(|| (self.source.start_secs() / self.tick_secs).round() as i64);
+                    self.last_ticks = Some(ticks);
+                    return Ok(Some((frame, ticks)));
+                }
+                Err(ffmpeg::Error::Eof) => return self.end(),
+                Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => {
+                    if self.draining {
+                        return self.end();
+                    }
+                }
+                // A damaged frame: the next packets may do better.
+                Err(_) => barren += 1,
+            }
+            if barren > MAX_BARREN_PACKETS {
+                return self.end();
+            }
+            match self.source.read(self.stream) {
+                Some(packet) => {
+                    barren += 1;
+                    raw::clear_last_line();
+                    // Errors are of this packet alone; if none decodes, `end` says so.
+                    let _ = self.decoder.send_packet(&packet);
+                }
+                None if self.draining => return self.end(),
+                None => {
+                    self.draining = true;
+                    let _ = self.decoder.send_eof();
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
+        self.draining = true;
+        if self.decoded_any {
+            return Ok(None);
+        }
+        let detail = raw::describe(ffmpeg::Error::InvalidData);
+        Err(MediaError::NothingDecoded { path: self.source.path().to_owned(), detail })
+    }
+
+    /// A tick time in seconds from the container's start.
+    pub(crate) fn secs(&self, ticks: i64) -> f64 {
+        ticks as f64 * self.tick_secs - self.source.start_secs()
+    }
+
+    pub(crate) fn present(&mut self, frame: frame::Video, ticks: i64) -> Result<VideoFrame, MediaError> {
+        let duration = (frame.packet().duration.max(0) as f64 * self.tick_secs).min(3600.0);
+        let secs = self.secs(ticks);
+        VideoFrame::new(frame, secs, duration, self.presentation, &mut self.converter)
+    }
+
+    /// Seconds per frame by the stream's average rate.
+    pub(crate) fn nominal_frame_secs(&self) -> f64 {
+        self.nominal_frame_secs
+    }
+}
+
+fn next_back(back_secs: f64) -> f64 {
+    if back_secs == 0.0 { 1.0 } else { back_secs * 3.0 }
+}
+
+fn check_size(path: &Path, width: u32, height: u32) -> Result<(), MediaError> {
+    if u64::from(width) * u64::from(height) > u64::from(MAX_PIXELS) {
+        let limit = MAX_PIXELS / 1_000_000;
+        return Err(MediaError::TooLarge { path: path.to_owned(), width, height, limit });
+    }
+    Ok(())
+}
+
+fn open_decoder(source: &Source, stream: &ffmpeg::Stream<'_>) -> Result<decoder::Video, MediaError> {
+    let path = || source.path().to_owned();
+    let parameters = stream.parameters();
+    let id = parameters.id();
+    let codec = decoder::find(id).ok_or_else(|| MediaError::NoDecoder { path: path(), codec: id.name().to_owned() })?;
+    let wrong = |e| MediaError::NothingDecoded { path: path(), detail: raw::describe(e) };
+    let mut context = codec::Context::from_parameters(parameters).map_err(wrong)?;
+    // Frame threads hold one frame each: few are enough for 4K, and large pictures should not multiply.
+    let header = raw::video_header(stream);
+    let large = u64::from(header.width) * u64::from(header.height) > 9_000_000;
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let count = if source.is_still() { 1 } else { cores.min(if large { 2 } else { 4 }) };
+    context.set_threading(threading::Config { kind: threading::Type::Frame, count, ..threading::Config::default() });
+    let mut decoder = context.decoder();
+    decoder.set_packet_time_base(stream.time_base());
+    let mut options = ffmpeg::Dictionary::new();
+    options.set("max_pixels", &MAX_PIXELS.to_string());
+    raw::clear_last_line();
+    decoder.open_as_with(codec, options).and_then(decoder::Opened::video).map_err(wrong)
+}
+
+/// Clockwise rotation from the display matrix, to the nearest quarter turn.
+pub(crate) fn rotation(stream: &ffmpeg::Stream<'_>) -> u16 {
+    for data in stream.side_data() {
+        if data.kind() == side_data::Type::DisplayMatrix {
+            return quarter_turns(data.data());
+        }
+    }
+    0
+}
+
+/// Reads a display matrix: nine 32-bit numbers, row by row, in the machine's byte order.
+fn quarter_turns(bytes: &[u8]) -> u16 {
+    let number = |i: usize| {
+        let four = bytes.get(i * 4..i * 4 + 4)?;
+        Some(f64::from(i32::from_ne_bytes(four.try_into().ok()?)))
+    };
+    let (Some(a), Some(b), Some(c), Some(d)) = (number(0), number(1), number(3), number(4)) else { return 0 };
+    let (scale_x, scale_y) = (a.hypot(c), b.hypot(d));
+    if scale_x == 0.0 || scale_y == 0.0 {
+        return 0;
+    }
+    let degrees = (b / scale_y).atan2(a / scale_x).to_degrees();
+    (((degrees / 90.0).round() as i32).rem_euclid(4) * 90) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_matrices_turn_clockwise() {
+        let matrix = |a: i32, b: i32, c: i32, d: i32| {
+            [a, b, 0, c, d, 0, 0, 0, 1 << 30].iter().flat_map(|n| n.to_ne_bytes()).collect::<Vec<_>>()
+        };
+        let one = 1 << 16;
+        assert_eq!(quarter_turns(&matrix(one, 0, 0, one)), 0);
+        assert_eq!(quarter_turns(&matrix(0, one, -one, 0)), 90);
+        assert_eq!(quarter_turns(&matrix(-one, 0, 0, -one)), 180);
+        assert_eq!(quarter_turns(&matrix(0, -one, one, 0)), 270);
+        assert_eq!(quarter_turns(&[0; 36]), 0);
+        assert_eq!(quarter_turns(&[1, 2, 3]), 0);
+    }
+}

@@ -1,0 +1,451 @@
+//! What a model is given of a clip: frames by the sampling rule and 16 kHz mono sound, both placed by presentation
+//! time. Knows nothing of any model's own preprocessing.
+
+use std::path::Path;
+
+use super::audio::AudioReader;
+use super::error::MediaError;
+use super::picture::ToRgb;
+use super::raw;
+use super::reader::{EPSILON_SECS, VideoReader};
+use super::source::Source;
+use crate::clip::{AudioSource, ClipSpec, FrameEdit};
+use crate::frame::{Planes, RgbImage, display_size};
+use crate::sampled::{SAMPLE_RATE, SampledAudio, SampledClip, SampledVideo};
+use crate::settings::Sampling;
+
+/// Most seconds of sound a model is given; what is beyond is cut, with a note.
+pub const MAX_AUDIO_SECS: f64 = 300.0;
+/// Most bytes of sampled frames held at once.
+const MAX_FRAME_BYTES: u64 = 3 << 30;
+/// Packets a video stream may have (an hour at 60 per second is 216,000).
+const MAX_PACKETS: usize = 4_000_000;
+/// From this many frames on, key frames are used to skip what is not needed.
+const SKIP_FROM: usize = 2_000;
+/// Sound that starts later than this after the picture is preceded by silence, so that both stay level.
+const LEAD_SECS: f64 = 0.04;
+
+/// Samples a clip: frames by [`frame_indices`], upright, in square pixels, RGB; sound at 16 kHz, mono.
+///
+/// Returns the clip and notes for the user (sound cut, nothing to hear, file cut off), each one sentence.
+/// With [`FrameEdit::Shuffle`] the pictures change places and the times stay in order: slot `i` shows another
+/// slot's picture, which is also what the player shows.
+///
+/// `cancel` is asked between packets.
+///
+/// # Errors
+/// When a file cannot be used, the range is empty, or the frames would take too much memory.
+pub fn sample_clip(
+    clip: &ClipSpec,
+    sampling: &Sampling,
+    cancel: &dyn Fn() -> bool,
+) -> Result<(SampledClip, Vec<String>), MediaError> {
+    sample_clip_with(clip, sampling, cancel, &mut |image| image)
+}
+
+/// [`sample_clip`] with `each` applied to every frame as it is decoded, so that a caller who only needs a smaller
+/// picture never holds the large ones.
+pub fn sample_clip_with(
+    clip: &ClipSpec,
+    sampling: &Sampling,
+    cancel: &dyn Fn() -> bool,
+    each: &mut dyn FnMut(RgbImage) -> RgbImage,
+) -> Result<(SampledClip, Vec<String>), MediaError> {
+    let mut notes = Vec::new();
+    let mut video = None;
+    let mut still = false;
+    // Where the picture ends: a swapped soundtrack is cut there.
+    let mut picture_end = None;
+    let mut duration = None;
+    if let Some(path) = &clip.video {
+        let source = Source::open(path)?;
+        duration = source.duration_secs();
+        still = source.is_still();
+        if source.video_stream().is_some() {
+            let (sampled, end_secs) = sample_video(path, source, clip, sampling, cancel, each, &mut notes)?;
+            video = Some(sampled);
+            picture_end = (!still).then_some(end_secs);
+        } else if matches!(clip.audio, AudioSource::None) {
+            return Err(MediaError::NoVideo(path.clone()));
+        } else {
+            notes.push(format!("{} has no picture: only its sound is used.", name(path)));
+        }
+    }
+    let range = range_of(clip);
+    let audio = match &clip.audio {
+        AudioSource::None => None,
+        AudioSource::Original { track } => match &clip.video {
+            None => None,
+            Some(_) if still => None,
+            Some(path) => match sample_audio(path, *track, range, duration, video.is_some(), cancel, &mut notes) {
+                Err(MediaError::NoAudio(_)) if video.is_some() => {
+                    notes.push(format!("{} has no sound: only its picture is used.", name(path)));
+                    None
+                }
+                other => Some(other?),
+            },
+        },
+        AudioSource::File { path, track } => {
+            Some(sample_audio(path, *track, range, picture_end, video.is_some(), cancel, &mut notes)?)
+        }
+    };
+    Ok((SampledClip { video, audio }, notes))
+}
+
+/// The clip's range in seconds; unbounded ends are infinite.
+fn range_of(clip: &ClipSpec) -> (f64, f64) {
+    (clip.start_secs.unwrap_or(f64::NEG_INFINITY), clip.end_secs.unwrap_or(f64::INFINITY))
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
+}
+
+/// One frame of the file, known by its time stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    ticks: i64,
+    key: bool,
+}
+
+/// Samples the picture; also returns when it ends, in seconds.
+fn sample_video(
+    path: &Path,
+    mut source: Source,
+    clip: &ClipSpec,
+    sampling: &Sampling,
+    cancel: &dyn Fn() -> bool,
+    each: &mut dyn FnMut(RgbImage) -> RgbImage,
+    notes: &mut Vec<String>,
+) -> Result<(SampledVideo, f64), MediaError> {
+    let declared = source.duration_secs();
+    let still = source.is_still();
+    let stamps = if still { None } else { scan_packets(&mut source, cancel)? };
+    let mut reader = VideoReader::of(Source::open(path)?)?;
+    drop(source);
+    let mut stamps = match stamps {
+        Some(stamps) => stamps,
+        None => decode_stamps(&mut reader, cancel)?,
+    };
+    let mut exact = false;
+    loop {
+        if stamps.is_empty() {
+            // The packets carry no picture that decodes: let the decoder say why.
+            return Err(MediaError::NothingDecoded { path: path.to_owned(), detail: "no frame in it".to_owned() });
+        }
+        let plan = Plan::new(&reader, &stamps, clip, sampling, path)?;
+        match collect(&mut reader, &stamps, &plan, clip.frames, cancel, each)? {
+            Some(frames) => {
+                let whole = clip.end_secs.is_none() && !still;
+                if let Some(declared) = declared.filter(|d| whole && plan.stream_end_secs + 0.5 < d * 0.95) {
+                    let end_secs = plan.stream_end_secs;
+                    notes.push(format!("The picture of {} ends at {end_secs:.2} s of {declared:.2} s.", name(path)));
+                }
+                let pts_secs = plan.wanted.iter().map(|i| reader.secs(stamps[*i].ticks)).collect();
+                let video = SampledVideo { frames, pts_secs, fps: sampling.fps() };
+                return Ok((video, plan.end_secs));
+            }
+            // The decoder gives other frames than the packets promised (hidden frames, damage): count them truly.
+            None if !exact => {
+                exact = true;
+                stamps = decode_stamps(&mut reader, cancel)?;
+            }
+            None => {
+                let detail = "frames come differently every time".to_owned();
+                return Err(MediaError::Decode { path: path.to_owned(), detail });
+            }
+        }
+    }
+}
+
+/// Reads every packet's time stamp without decoding. `None` when the packets have none.
+fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option<Vec<Stamp>>, MediaError> {
+    let Some(stream) = source.video_stream().map(|s| s.index()) else { return Ok(None) };
+    source.keep_only(stream);
+    let mut stamps = Vec::new();
+    while let Some(packet) = source.read(stream) {
+        if cancel() {
+            return Err(MediaError::Cancelled);
+        }
+        if raw::is_discarded(&packet) {
+            continue;
+        }
+        let Some(ticks) = packet.pts() else { return Ok(None) };
+        stamps.push(Stamp { ticks, key: packet.is_key() });
+        if stamps.len() > MAX_PACKETS {
+            let detail = format!("more than {MAX_PACKETS} frames");
+            return Err(MediaError::Decode { path: source.path().to_owned(), detail });
+        }
+    }
+    stamps.sort_by_key(|s| s.ticks);
+    Ok(Some(stamps))
+}
+
+/// Decodes the whole stream for its time stamps alone.
+fn decode_stamps(reader: &mut VideoReader, cancel: &dyn Fn() -> bool) -> Result<Vec<Stamp>, MediaError> {
+    reader.rewind()?;
+    let mut stamps = Vec::new();
+    while let Some((frame, ticks)) = reader.decode()? {
+        if cancel() {
+            return Err(MediaError::Cancelled);
+        }
+        stamps.push(Stamp { ticks, key: frame.is_key() });
+        if stamps.len() > MAX_PACKETS {
+            let detail = format!("more than {MAX_PACKETS} frames");
+            return Err(MediaError::Decode { path: reader.path().to_owned(), detail });
+        }
+    }
+    reader.rewind()?;
+    Ok(stamps)
+}
+
+/// Which frames are wanted, as indices into the stamps.
+struct Plan {
+    wanted: Vec<usize>,
+    /// Where the used part of the picture ends.
+    end_secs: f64,
+    /// Where the whole picture ends.
+    stream_end_secs: f64,
+}
+
+impl Plan {
+    fn new(
+        reader: &VideoReader,
+        stamps: &[Stamp],
+        clip: &ClipSpec,
+        sampling: &Sampling,
+        path: &Path,
+    ) -> Result<Self, MediaError> {
+        let secs = |s: &Stamp| reader.secs(s.ticks);
+        let nominal = reader.nominal_frame_secs();
+        let last = stamps.last().map_or(0.0, secs);
+        let stream_end_secs = last + nominal;
+        let (start, end) = range_of(clip);
+        if end <= start || start >= stream_end_secs {
+            return Err(MediaError::EmptyRange {
+                path: path.to_owned(),
+                start_secs: start.max(0.0),
+                end_secs: end.min(stream_end_secs),
+                duration_secs: stream_end_secs,
+            });
+        }
+        let mut from = stamps.partition_point(|s| secs(s) < start - EPSILON_SECS);
+        let to = stamps.partition_point(|s| secs(s) < end - EPSILON_SECS);
+        if from >= to {
+            // Between two frames: the one that is on screen.
+            from = to.saturating_sub(1);
+        }
+        let to = to.max(from + 1);
+        let part = &stamps[from..to];
+        // A constant rate is taken from the container, as the reference does; with a variable one it is counted.
+        let counted = (secs(&part[part.len() - 1]) - secs(&part[0])) / (part.len().max(2) - 1) as f64;
+        let varies = part.windows(2).any(|w| ((secs(&w[1]) - secs(&w[0])) - nominal).abs() > nominal * 0.25 + 0.0015);
+        let frame_secs = if varies && counted > 0.0 { counted } else { nominal };
+        let wanted = frame_indices(part.len(), 1.0 / frame_secs, sampling.fps());
+        let wanted = wanted.into_iter().map(|i| from + i.min(part.len() - 1)).collect();
+        Ok(Self { wanted, end_secs: stream_end_secs.min(end), stream_end_secs })
+    }
+}
+
+/// Decodes the wanted frames. `None` when the decoder gives other time stamps than expected.
+fn collect(
+    reader: &mut VideoReader,
+    stamps: &[Stamp],
+    plan: &Plan,
+    edit: FrameEdit,
+    cancel: &dyn Fn() -> bool,
+    each: &mut dyn FnMut(RgbImage) -> RgbImage,
+) -> Result<Option<Vec<RgbImage>>, MediaError> {
+    let mut to_rgb = ToRgb::default();
+    let mut frames: Vec<RgbImage> = Vec::with_capacity(plan.wanted.len());
+    // Black needs a size and freezing one picture: the first frame is enough for both.
+    let needed = match edit {
+        FrameEdit::Keep | FrameEdit::Shuffle => plan.wanted.len(),
+        FrameEdit::Black | FrameEdit::Freeze => 1,
+    };
+    let mut at = 0;
+    let skipping = stamps.len() >= SKIP_FROM;
+    reader.rewind()?;
+    for &index in &plan.wanted[..needed] {
+        let between = at..index.saturating_sub(1).max(at);
+        if skipping && stamps[between].iter().any(|s| s.key) {
+            reader.seek(reader.secs(stamps[index].ticks))?;
+            let Some(frame) = reader.next_frame()? else { return Ok(None) };
+            if (frame.pts_secs() - reader.secs(stamps[index].ticks)).abs() > EPSILON_SECS {
+                return Ok(None);
+            }
+            keep(&frame, &mut to_rgb, each, plan, reader.path(), &mut frames)?;
+            at = index + 1;
+            continue;
+        }
+        loop {
+            if cancel() {
+                return Err(MediaError::Cancelled);
+            }
+            if at > index {
+                // The rule names a frame twice: it is given twice.
+                if let Some(last) = frames.last().cloned() {
+                    frames.push(last);
+                }
+                break;
+            }
+            let Some(frame) = reader.next_frame()? else { return Ok(None) };
+            if (frame.pts_secs() - reader.secs(stamps[at].ticks)).abs() > EPSILON_SECS {
+                return Ok(None);
+            }
+            at += 1;
+            if at == index + 1 {
+                keep(&frame, &mut to_rgb, each, plan, reader.path(), &mut frames)?;
+                break;
+            }
+        }
+    }
+    Ok(Some(edited(frames, edit, plan.wanted.len())))
+}
+
+fn keep(
+    frame: &super::picture::VideoFrame,
+    to_rgb: &mut ToRgb,
+    each: &mut dyn FnMut(RgbImage) -> RgbImage,
+    plan: &Plan,
+    path: &Path,
+    frames: &mut Vec<RgbImage>,
+) -> Result<(), MediaError> {
+    let image = each(to_rgb.convert(frame)?);
+    if frames.is_empty() {
+        let bytes = image.data.len() as u64 * plan.wanted.len() as u64;
+        if bytes > MAX_FRAME_BYTES {
+            let [w, h] = display_size(frame);
+            log::info!("{} frames of {w}×{h}", plan.wanted.len());
+            return Err(MediaError::TooManyPixels { path: path.to_owned(), gib: bytes as f64 / f64::from(1 << 30) });
+        }
+    }
+    frames.push(image);
+    Ok(())
+}
+
+/// Applies a frame edit to the sampled frames.
+fn edited(mut frames: Vec<RgbImage>, edit: FrameEdit, count: usize) -> Vec<RgbImage> {
+    match edit {
+        FrameEdit::Keep => frames,
+        FrameEdit::Black => {
+            for frame in &mut frames {
+                frame.data.fill(0);
+            }
+            repeat(&frames, count)
+        }
+        FrameEdit::Freeze => repeat(&frames, count),
+        FrameEdit::Shuffle => {
+            let mut slots: Vec<_> = frames.into_iter().map(Some).collect();
+            shuffled(count).into_iter().filter_map(|i| slots.get_mut(i).and_then(Option::take)).collect()
+        }
+    }
+}
+
+fn repeat(frames: &[RgbImage], count: usize) -> Vec<RgbImage> {
+    frames.first().map_or_else(Vec::new, |first| vec![first.clone(); count])
+}
+
+/// A fixed permutation of `0..count`, never the identity from two on. It depends on `count` alone, so the same clip is
+/// always shuffled the same way.
+pub(crate) fn shuffled(count: usize) -> Vec<usize> {
+    use rand::SeedableRng;
+    use rand::seq::SliceRandom;
+    let mut order: Vec<usize> = (0..count).collect();
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(0x6d6f_6461);
+    order.shuffle(&mut random);
+    if count > 1 && order.iter().enumerate().all(|(i, n)| i == *n) {
+        order.rotate_left(1);
+    }
+    order
+}
+
+/// Samples the sound of a file in a range of the clip's axis, cut where the picture or the file ends.
+fn sample_audio(
+    path: &Path,
+    track: Option<usize>,
+    (start, end): (f64, f64),
+    limit_secs: Option<f64>,
+    with_picture: bool,
+    cancel: &dyn Fn() -> bool,
+    notes: &mut Vec<String>,
+) -> Result<SampledAudio, MediaError> {
+    let rate = f64::from(SAMPLE_RATE);
+    let mut reader = AudioReader::open(path, track, SAMPLE_RATE, 1)?;
+    let length = reader.duration_secs();
+    let from_secs = start.max(0.0);
+    let stop_secs = end.min(limit_secs.unwrap_or(f64::INFINITY));
+    let empty = |reader: &AudioReader| MediaError::EmptyRange {
+        path: path.to_owned(),
+        start_secs: from_secs,
+        end_secs: if stop_secs.is_finite() { stop_secs } else { reader.duration_secs().unwrap_or(from_secs) },
+        duration_secs: reader.duration_secs().unwrap_or(0.0),
+    };
+    if stop_secs <= from_secs {
+        return Err(empty(&reader));
+    }
+    let from = (from_secs * rate).round() as i64;
+    let stop = if stop_secs < 1e9 { (stop_secs * rate).round() as i64 } else { i64::MAX };
+    let longest = (MAX_AUDIO_SECS * rate) as i64;
+    if from > 0 {
+        reader.seek(from_secs)?;
+    }
+    let mut samples: Vec<f32> = Vec::new();
+    let mut first = None;
+    let mut cut = false;
+    while let Some(chunk) = reader.next_chunk()? {
+        if cancel() {
+            return Err(MediaError::Cancelled);
+        }
+        if first.is_none() {
+            let begins = chunk.start.max(from);
+            if chunk.start + (chunk.samples.len() as i64) <= from {
+                continue;
+            }
+            // A late start is silence, except for a codec's own few milliseconds of priming.
+            let padded = with_picture && (begins - from) as f64 > LEAD_SECS * rate;
+            first = Some(if padded { from } else { begins });
+        }
+        let Some(first) = first else { continue };
+        let at = (chunk.start - first).max(0);
+        if chunk.start >= stop {
+            break;
+        }
+        if at >= longest {
+            cut = true;
+            break;
+        }
+        // A hole in the file is silence; an overlap was already given.
+        let at = at as usize;
+        if at > samples.len() {
+            samples.resize(at, 0.0);
+        }
+        let skip = (first - chunk.start).max(0) as usize + (samples.len() - at);
+        let room = (stop.saturating_sub(first)).min(longest) as usize - samples.len();
+        let fresh = chunk.samples.get(skip.min(chunk.samples.len())..).unwrap_or_default();
+        samples.extend_from_slice(&fresh[..fresh.len().min(room)]);
+        if fresh.len() > room {
+            cut = samples.len() as i64 >= longest;
+            break;
+        }
+    }
+    let Some(first) = first.filter(|_| !samples.is_empty()) else { return Err(empty(&reader)) };
+    if cut {
+        let all = length.map_or_else(String::new, |l| format!(" of {l:.0} s"));
+        notes.push(format!("The sound of {} is cut to its first {MAX_AUDIO_SECS:.0} s{all}.", name(path)));
+    }
+    Ok(SampledAudio { samples, start_secs: first as f64 / rate })
+}
+
+/// The reference's rule: an even number of frames at `fps`, at least 4 and at most 768 where the video has as many,
+/// spread evenly from the first frame to the last; fewer than 2 frames are a still.
+fn frame_indices(total: usize, video_fps: f64, fps: f64) -> Vec<usize> {
+    if total < 2 {
+        return (0..total).collect();
+    }
+    let asked = total as f64 / video_fps * fps;
+    let count = if asked.is_finite() { asked.clamp(4.0, 768.0) } else { 4.0 };
+    let count = (count.min(total as f64) as usize / 2 * 2).max(2);
+    let step = (total - 1) as f64 / (count - 1) as f64;
+    (0..count).map(|i| (i as f64 * step).round_ties_even() as usize).collect()
+}

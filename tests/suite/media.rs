@@ -1,0 +1,479 @@
+//! Media against the `ffmpeg` command line: probing, exact seeking, sampling, encoding, playback, damaged files.
+//! Knows nothing of models or windows. Every clip is generated here.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use modalens::clip::{AudioSource, ClipSpec, FrameEdit};
+use modalens::frame::Planes;
+use modalens::media::{self, MediaError, VideoReader};
+use modalens::settings::Sampling;
+
+/// A folder of generated clips, removed at the end.
+struct Clips(tempfile::TempDir);
+
+impl Clips {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Makes a clip with the `ffmpeg` command line: `args` is split at spaces.
+    fn make(&self, name: &str, args: &str) -> PathBuf {
+        let path = self.path(name);
+        let status = Command::new("ffmpeg")
+            .args(["-v", "error", "-y", "-nostdin", "-threads", "1"])
+            .args(args.split_whitespace())
+            .arg(&path)
+            .status()
+            .expect("the ffmpeg command line is needed for these tests: install the package ffmpeg");
+        assert!(status.success(), "ffmpeg failed to make {name}");
+        path
+    }
+}
+
+const PICTURE: &str = "-f lavfi -i testsrc2=size=160x120:rate=25:duration=2";
+const SOUND: &str = "-f lavfi -i sine=frequency=440:sample_rate=44100:duration=2";
+
+fn never() -> bool {
+    false
+}
+
+fn sample(clip: &ClipSpec, fps: f64) -> Result<(modalens::sampled::SampledClip, Vec<String>), MediaError> {
+    media::sample_clip(clip, &Sampling { fps: Some(fps), ..Sampling::default() }, &never)
+}
+
+/// All frames of a file: time and a digest of the planes' visible bytes.
+fn all_frames(path: &Path) -> Vec<(f64, u64)> {
+    let mut reader = VideoReader::open(path).unwrap();
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        frames.push((frame.pts_secs(), digest(&frame)));
+    }
+    frames
+}
+
+fn digest(frame: &dyn Planes) -> u64 {
+    use std::hash::Hasher;
+    let mut hasher = std::hash::DefaultHasher::new();
+    for plane in frame.planes() {
+        let row = plane.stride.min(plane.data.len() / plane.height as usize);
+        for y in 0..plane.height as usize {
+            let bytes = (plane.width as usize).min(row);
+            hasher.write(&plane.data[y * plane.stride..][..bytes]);
+        }
+    }
+    hasher.finish()
+}
+
+/// Presentation times by `ffprobe`, in seconds from the container's start.
+fn probe_times(path: &Path) -> Vec<f64> {
+    let run = |args: &[&str]| {
+        let out = Command::new("ffprobe").args(["-v", "error"]).args(args).arg(path).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let start: f64 = run(&["-show_entries", "format=start_time", "-of", "csv=p=0"]).trim().parse().unwrap_or(0.0);
+    run(&["-select_streams", "v:0", "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0"])
+        .lines()
+        .filter_map(|l| l.trim_end_matches(',').parse::<f64>().ok())
+        .map(|t| t - start)
+        .collect()
+}
+
+#[test]
+fn probe_names_what_is_in_a_file() {
+    let clips = Clips::new();
+    let both = clips.make(
+        "both.mp4",
+        &format!(
+            "{PICTURE} {SOUND} -vf setsar=2/1 -c:v libx264 -bf 2 -pix_fmt yuv420p -c:a aac -metadata:s:a:0 language=deu"
+        ),
+    );
+    let probe = media::probe(&both).unwrap();
+    assert!(probe.container.contains("mp4"));
+    assert!((probe.duration_secs.unwrap() - 2.0).abs() < 0.05);
+    let video = probe.video.unwrap();
+    assert_eq!((video.codec.as_str(), video.width, video.height), ("h264", 160, 120));
+    assert_eq!((video.display_width, video.display_height, video.pixel_aspect), (320, 120, 2.0));
+    assert_eq!((video.fps, video.frames, video.bit_depth), (Some(25.0), Some(50), 8));
+    assert_eq!((video.matrix, video.matrix_tagged, video.range), ("bt601", false, "limited"));
+    let [audio] = &probe.audio[..] else { panic!("one track") };
+    assert_eq!((audio.codec.as_str(), audio.sample_rate, audio.channels), ("aac", 44_100, 1));
+    assert_eq!((audio.layout.as_str(), audio.language.as_deref(), audio.decodable), ("mono", Some("deu"), true));
+
+    let cover = clips.make("cover.png", "-f lavfi -i color=red:size=64x64 -frames:v 1");
+    let still = media::probe(&cover).unwrap();
+    assert!(still.still && still.duration_secs.is_none() && still.video.is_some());
+    let song = clips.make(
+        "song.mp3",
+        &format!(
+            "{SOUND} -i {} -map 0:a -map 1:v -c:a libmp3lame -c:v copy -disposition:v attached_pic",
+            cover.display()
+        ),
+    );
+    let song = media::probe(&song).unwrap();
+    assert!(song.video.is_none(), "cover art is not a video");
+    assert_eq!(song.audio.len(), 1);
+    assert!(serde_json::to_string(&song).unwrap().contains("\"mp3\""));
+}
+
+#[test]
+fn frames_and_seeks_are_exact_on_every_kind_of_file() {
+    let clips = Clips::new();
+    let long = "-f lavfi -i testsrc2=size=96x64:rate=30000/1001:duration=6";
+    let files = [
+        clips.make("bframes.mp4", &format!("{long} -c:v libx264 -bf 3 -g 40 -x264-params b-pyramid=normal:open-gop=1")),
+        clips.make("bframes.mkv", &format!("{long} -c:v libx264 -bf 3 -g 60")),
+        clips.make("broadcast.ts", &format!("{long} -c:v mpeg2video -bf 2 -g 15 -q:v 3")),
+        clips.make(
+            "web.webm",
+            &format!("{long} {SOUND} -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 50 -c:a libopus"),
+        ),
+        // A variable rate: frames 3, 6 … are dropped, and the rest is stretched unevenly.
+        clips.make(
+            "vfr.mp4",
+            &format!("{long} -vf select=mod(n\\,3),setpts=PTS+0.004*mod(N\\,5)/TB -vsync vfr -c:v libx264 -bf 2 -g 30"),
+        ),
+        clips.make("vfr.mkv", &format!("{long} -vf select=lt(mod(n\\,7)\\,4) -vsync vfr -c:v libx264 -bf 2 -g 30")),
+        // An edit list that starts inside a group of pictures, and one that starts late.
+        clips.make("cut.mp4", &format!("-ss 1.3 -i {} -c copy", clips.path("bframes.mp4").display())),
+        clips.make(
+            "late.mp4",
+            &format!("-itsoffset 0.5 -i {} {SOUND} -map 0:v -map 1:a -c:v copy", clips.path("bframes.mp4").display()),
+        ),
+        clips.make("old.avi", &format!("{long} -c:v mpeg4 -bf 2 -g 25 -q:v 4")),
+        clips.make("loop.gif", "-f lavfi -i testsrc2=size=96x64:rate=10:duration=3"),
+        clips.make("raw.h264", &format!("{long} -c:v libx264 -bf 0 -g 30 -f h264")),
+        clips.make("intra.mov", "-f lavfi -i testsrc2=size=96x64:rate=25:duration=2 -c:v mjpeg"),
+    ];
+    for path in &files {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let frames = all_frames(path);
+        assert!(frames.len() > 20, "{name}: {} frames", frames.len());
+        let expected = probe_times(path);
+        // Raw streams have no times: ours are counted at the nominal rate.
+        if !name.starts_with("raw") {
+            // An AVI's last B-frame has no time of its own: ffprobe leaves it out, we count on.
+            assert_eq!(frames.len() - usize::from(name.ends_with(".avi")), expected.len(), "{name}");
+            for ((ours, _), theirs) in frames.iter().zip(&expected) {
+                assert!((ours - theirs).abs() < 2e-6, "{name}: {ours} instead of {theirs}");
+            }
+        }
+        let mut reader = VideoReader::open(path).unwrap();
+        let end = frames.last().unwrap().0 + 0.5;
+        // Forward, backward and in place, between frames and exactly on them.
+        let mut targets: Vec<f64> = (0..24).map(|i| f64::from(i * 37 % 24) / 24.0 * end).collect();
+        targets.extend(frames.iter().step_by(11).map(|f| f.0));
+        targets.extend(frames.iter().rev().step_by(17).flat_map(|f| [f.0, f.0 + 0.01, f.0 + 0.2, f.0 + 0.21]));
+        targets.push(-1.0);
+        for t in targets {
+            reader.seek(t).unwrap();
+            let at = frames.partition_point(|f| f.0 <= t + 1e-6).saturating_sub(1);
+            for expected in frames.iter().skip(at).take(3) {
+                let got = reader.next_frame().unwrap().unwrap_or_else(|| panic!("{name}: nothing at {t}"));
+                assert!(
+                    (got.pts_secs() - expected.0).abs() < 1e-6,
+                    "{name} at {t}: {} not {}",
+                    got.pts_secs(),
+                    expected.0
+                );
+                assert_eq!(digest(&got), expected.1, "{name}: another picture at {}", expected.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn sampling_gives_upright_square_frames_and_level_sound() {
+    let clips = Clips::new();
+    let both = clips
+        .make("both.mp4", &format!("{PICTURE} {SOUND} -vf setsar=2/1 -c:v libx264 -bf 2 -pix_fmt yuv420p -c:a aac"));
+    let (clip, notes) = sample(&ClipSpec::original(&both), 2.0).unwrap();
+    assert!(notes.is_empty(), "{notes:?}");
+    let video = clip.video.unwrap();
+    assert_eq!(video.frames.len(), 4);
+    assert!(video.frames.iter().all(|f| (f.width, f.height, f.data.len()) == (320, 120, 320 * 120 * 3)));
+    assert_eq!(video.fps, 2.0);
+    // linspace(0, 49, 4), rounded: 0, 16, 33, 49.
+    let frames: Vec<f64> = video.pts_secs.iter().map(|t| (t * 25.0).round()).collect();
+    assert_eq!(frames, [0.0, 16.0, 33.0, 49.0]);
+    let audio = clip.audio.unwrap();
+    assert_eq!(audio.start_secs, 0.0);
+    assert!((audio.samples.len() as i64 - 32_000).abs() < 400, "{}", audio.samples.len());
+
+    // A part of it: frames and sound of that part alone.
+    let part = ClipSpec { start_secs: Some(0.5), end_secs: Some(1.5), ..ClipSpec::original(&both) };
+    let (clip, _) = sample(&part, 4.0).unwrap();
+    let video = clip.video.unwrap();
+    assert!(video.pts_secs.iter().all(|t| (0.5..1.5).contains(t)), "{:?}", video.pts_secs);
+    let audio = clip.audio.unwrap();
+    assert_eq!((audio.start_secs, audio.samples.len()), (0.5, 16_000));
+}
+
+/// Peak signal-to-noise ratio of two 8-bit pictures, in dB.
+fn psnr(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let squares: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    10.0 * (255.0 * 255.0 * a.len() as f64 / squares.max(1e-9)).log10()
+}
+
+#[test]
+fn rotation_is_applied_as_ffmpeg_applies_it() {
+    let clips = Clips::new();
+    // Full chroma: no siting is involved.
+    let plain = clips.make("plain.mp4", &format!("{PICTURE} -c:v libx264 -bf 2 -pix_fmt yuv444p"));
+    let mut seen = Vec::new();
+    for tag in [90, 180, 270] {
+        let name = format!("turned{tag}.mp4");
+        let turned = clips.make(&name, &format!("-i {} -c copy -metadata:s:v:0 rotate={tag}", plain.display()));
+        let upright = clips.make(
+            &format!("{tag}.png"),
+            &format!(
+                "-i {} -vf scale=flags=accurate_rnd+full_chroma_int+bicubic,format=rgb24 -frames:v 1",
+                turned.display()
+            ),
+        );
+        let only = |path| ClipSpec { video: Some(path), ..ClipSpec::default() };
+        seen.push(media::probe(&turned).unwrap().video.unwrap().rotation_degrees);
+        let (ours, _) = sample(&only(turned), 2.0).unwrap();
+        let (theirs, _) = sample(&only(upright), 2.0).unwrap();
+        let (ours, theirs) = (&ours.video.unwrap().frames[0], &theirs.video.unwrap().frames[0]);
+        assert_eq!((ours.width, ours.height), (theirs.width, theirs.height), "{tag}");
+        let db = psnr(&ours.data, &theirs.data);
+        assert!(db > 45.0, "{tag}: {db} dB");
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [90, 180, 270]);
+}
+
+/// The mean-square difference in dB below the reference's own power.
+fn error_db(ours: &[f32], theirs: &[f32]) -> f64 {
+    let power: f64 = theirs.iter().map(|s| f64::from(*s).powi(2)).sum();
+    let error: f64 = ours.iter().zip(theirs).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    10.0 * (error.max(1e-30) / power).log10()
+}
+
+fn ffmpeg_sound(clips: &Clips, path: &Path, args: &str) -> Vec<f32> {
+    let raw = clips.make("reference.f32", &format!("-i {} {args} -ac 1 -ar 16000 -f f32le", path.display()));
+    let bytes = std::fs::read(raw).unwrap();
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+#[test]
+fn sound_equals_ffmpegs_own_resampler() {
+    let clips = Clips::new();
+    let sweep = "-f lavfi -i aevalsrc=0.4*sin(2*PI*t*(200+900*t))|0.3*sin(2*PI*t*523):s=";
+    let files = [
+        clips.make("aac.mp4", &format!("{sweep}44100:d=3 -c:a aac")),
+        clips.make("opus.webm", &format!("{sweep}48000:d=3 -c:a libopus")),
+        clips.make("pcm.wav", &format!("{sweep}22050:d=3 -c:a pcm_s16le")),
+        clips.make("low.flac", &format!("{sweep}8000:d=3")),
+        clips.make("song.mp3", &format!("{sweep}44100:d=3 -c:a libmp3lame")),
+        clips.make("vorbis.ogg", &format!("{sweep}48000:d=3 -c:a libvorbis")),
+        clips.make("surround.mkv", &format!("{sweep}48000:d=3 -ac 6 -c:a ac3")),
+    ];
+    for path in &files {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let (clip, notes) = sample(&ClipSpec::original(path), 2.0).unwrap();
+        assert!(notes.iter().all(|n| n.contains("no picture")), "{notes:?}");
+        let ours = clip.audio.unwrap();
+        let theirs = ffmpeg_sound(&clips, path, "");
+        let db = error_db(&ours.samples, &theirs);
+        assert!(db < -80.0, "{name}: {db} dB");
+        // AAC's padding after the last sample is not sound: ours is trimmed to the duration.
+        let missing = theirs.len() as i64 - ours.samples.len() as i64;
+        let padding = if name.ends_with(".mp4") { 0..400 } else { -2..3 };
+        assert!(padding.contains(&missing), "{name}: {} {}", ours.samples.len(), theirs.len());
+        assert!(ours.start_secs.abs() < 0.03, "{name}: {}", ours.start_secs);
+        // A part, reached by seeking, is the same sound.
+        let part = ClipSpec { start_secs: Some(1.25), end_secs: Some(2.0), ..ClipSpec::original(path) };
+        let part = sample(&part, 2.0).unwrap().0.audio.unwrap();
+        assert_eq!((part.start_secs, part.samples.len()), (1.25, 12_000), "{name}");
+        let from = 20_000 - (ours.start_secs * 16_000.0).round() as usize;
+        // Matroska rounds times to a millisecond: there a seek can be off by that much, which is 16 samples.
+        let rounded = name.ends_with(".webm") || name.ends_with(".mkv");
+        let (shift, wanted) = if rounded { (16, -8.0) } else { (0, -80.0) };
+        let best = (from - shift..=from + shift).map(|at| error_db(&part.samples, &ours.samples[at..]));
+        let best = best.fold(f64::INFINITY, f64::min);
+        assert!(best < wanted, "{name}: part {best} dB");
+    }
+}
+
+#[test]
+fn a_swapped_soundtrack_is_cut_to_the_picture_and_never_padded() {
+    let clips = Clips::new();
+    let video = clips.make("video.mp4", &format!("{PICTURE} {SOUND} -c:v libx264 -bf 2 -c:a aac"));
+    let silent = clips.make("silent.mp4", &format!("{PICTURE} -c:v libx264"));
+    let long = clips.make("long.wav", "-f lavfi -i sine=frequency=990:sample_rate=48000:duration=5");
+    let short = clips.make("short.wav", "-f lavfi -i sine=frequency=990:sample_rate=48000:duration=0.5");
+    let swap = |video: &PathBuf, path: &PathBuf| ClipSpec {
+        video: Some(video.clone()),
+        audio: AudioSource::File { path: path.clone(), track: None },
+        ..ClipSpec::default()
+    };
+    let own = sample(&ClipSpec::original(&video), 2.0).unwrap().0;
+    let cut = sample(&swap(&video, &long), 2.0).unwrap().0;
+    assert_eq!(cut.video, own.video, "swapping the sound changes no pixel");
+    assert_eq!(cut.audio.unwrap().samples.len(), 32_000);
+    assert_eq!(sample(&swap(&silent, &short), 2.0).unwrap().0.audio.unwrap().samples.len(), 8_000);
+    let part = ClipSpec { start_secs: Some(1.0), ..swap(&video, &long) };
+    assert_eq!(sample(&part, 2.0).unwrap().0.audio.unwrap().samples.len(), 16_000);
+
+    let (clip, notes) = sample(&ClipSpec::original(&silent), 2.0).unwrap();
+    assert!(clip.audio.is_none() && clip.video.is_some());
+    assert!(notes[0].contains("no sound"), "{notes:?}");
+    assert!(matches!(sample(&swap(&video, &silent), 2.0), Err(MediaError::NoAudio(p)) if p == silent));
+    let beyond = AudioSource::Original { track: Some(3) };
+    let error = sample(&ClipSpec { audio: beyond, ..ClipSpec::original(&video) }, 2.0).unwrap_err();
+    assert!(error.to_string().contains("no audio track 3"), "{error}");
+
+    // Five minutes and one second: cut, and said.
+    let endless = clips.make("endless.flac", "-f lavfi -i sine=frequency=100:sample_rate=8000:duration=301");
+    let alone = ClipSpec { audio: AudioSource::File { path: endless, track: None }, ..ClipSpec::default() };
+    let (clip, notes) = sample(&alone, 2.0).unwrap();
+    assert_eq!(clip.audio.unwrap().samples.len(), 300 * 16_000);
+    assert!(notes[0].contains("cut to its first 300 s"), "{notes:?}");
+}
+
+#[test]
+fn frame_edits_change_the_pictures_and_nothing_else() {
+    let clips = Clips::new();
+    let video = clips.make("video.mp4", &format!("{PICTURE} {SOUND} -c:v libx264 -bf 2 -c:a aac"));
+    let with = |frames| sample(&ClipSpec { frames, ..ClipSpec::original(&video) }, 8.0).unwrap().0;
+    let plain = with(FrameEdit::Keep);
+    let before = plain.video.as_ref().unwrap();
+    assert_eq!(before.frames.len(), 16);
+    for edit in [FrameEdit::Black, FrameEdit::Freeze, FrameEdit::Shuffle] {
+        let clip = with(edit);
+        let after = clip.video.unwrap();
+        assert_eq!(after.pts_secs, before.pts_secs);
+        assert_eq!(clip.audio, plain.audio);
+        match edit {
+            FrameEdit::Black => assert!(after.frames.iter().all(|f| f.data.iter().all(|b| *b == 0))),
+            FrameEdit::Freeze => assert!(after.frames.iter().all(|f| *f == before.frames[0])),
+            _ => {
+                assert_ne!(after.frames, before.frames);
+                let count = after.frames.iter().filter(|f| before.frames.contains(f)).count();
+                assert_eq!(count, 16, "the same pictures in another order");
+            }
+        }
+    }
+}
+
+#[test]
+fn stills_and_animations_are_clips() {
+    let clips = Clips::new();
+    let png = clips.make("still.png", "-f lavfi -i testsrc2=size=64x48 -frames:v 1");
+    let jpg = clips.make("still.jpg", "-f lavfi -i testsrc2=size=64x48 -frames:v 1 -q:v 2");
+    let one = clips.make("one.png", "-f lavfi -i color=0x804020:size=4x4 -vf format=rgb24,crop=1:1:0:0 -frames:v 1");
+    let gif = clips.make("loop.gif", "-f lavfi -i testsrc2=size=64x48:rate=10:duration=2");
+    for (path, count, size) in [(&png, 1, (64, 48)), (&jpg, 1, (64, 48)), (&one, 1, (1, 1)), (&gif, 4, (64, 48))] {
+        let (clip, _) = sample(&ClipSpec::original(path), 2.0).unwrap();
+        let video = clip.video.unwrap();
+        assert_eq!(video.frames.len(), count, "{}", path.display());
+        assert_eq!((video.frames[0].width, video.frames[0].height), size);
+        assert_eq!(video.pts_secs[0], 0.0);
+    }
+    let (clip, _) = sample(&ClipSpec::original(&one), 2.0).unwrap();
+    let pixel = clip.video.unwrap().frames[0].data.clone();
+    assert!(pixel.iter().zip([0x80, 0x40, 0x20]).all(|(a, b)| a.abs_diff(b) <= 3), "{pixel:?}");
+    // A still with a soundtrack is as long as the sound.
+    let sound = clips.make("sound.wav", SOUND);
+    let both = ClipSpec { audio: AudioSource::File { path: sound, track: None }, ..ClipSpec::original(&png) };
+    let (clip, _) = sample(&both, 2.0).unwrap();
+    assert_eq!(clip.audio.unwrap().samples.len(), 32_000);
+}
+
+#[test]
+fn colours_follow_matrix_range_and_the_size_rule() {
+    let clips = Clips::new();
+    // Known colours, turned into YUV with a known matrix and range, with and without tags.
+    let colors = [(200, 30, 40), (20, 180, 60), (40, 60, 220), (128, 128, 128), (255, 255, 255), (0, 0, 0)];
+    for (size, tagged, matrix, range) in [
+        ("64x48", true, "bt709", "limited"),
+        ("64x48", true, "bt601", "limited"),
+        ("64x48", true, "bt2020", "limited"),
+        ("64x48", true, "bt709", "full"),
+        ("64x48", false, "bt601", "limited"),
+        ("1280x64", false, "bt709", "limited"),
+        ("64x600", false, "bt709", "limited"),
+    ] {
+        for (i, (r, g, b)) in colors.iter().enumerate() {
+            let tag = match (tagged, matrix) {
+                (false, _) => "",
+                (true, "bt601") => "-colorspace smpte170m",
+                (true, "bt2020") => "-colorspace bt2020nc",
+                (true, _) => "-colorspace bt709",
+            };
+            let range_tag = if range == "full" { "-color_range pc" } else { "" };
+            let name = format!("{size}-{matrix}-{range}-{tagged}-{i}.mp4");
+            let path = clips.make(
+                &name,
+                &format!(
+                    "-f lavfi -i color=0x{r:02x}{g:02x}{b:02x}:size={size}:duration=0.1:rate=10,format=rgb24 -vf \
+                     scale=out_color_matrix={matrix}:out_range={range}:flags=accurate_rnd+full_chroma_int,format=yuv420p {tag} {range_tag} \
+                     -c:v libx264 -preset ultrafast -qp 0"
+                ),
+            );
+            let (clip, _) = sample(&ClipSpec { video: Some(path), ..ClipSpec::default() }, 2.0).unwrap();
+            let image = &clip.video.unwrap().frames[0];
+            let middle = &image.data[(image.height / 2 * image.width + image.width / 2) * 3..][..3];
+            for (got, want) in middle.iter().zip([r, g, b]) {
+                assert!((i32::from(*got) - want).abs() <= 3, "{name}: {middle:?} instead of {:?}", (r, g, b));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_wrong_file_gets_one_clear_line() {
+    let clips = Clips::new();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(clips.path(name), bytes).unwrap();
+        clips.path(name)
+    };
+    let video = clips.make("video.mp4", &format!("{PICTURE} -c:v libx264"));
+    let bytes = std::fs::read(&video).unwrap();
+    let secret = write("secret.txt", b"nobody reads this");
+    let cases = [
+        (clips.path("nowhere.mp4"), "no such file"),
+        (clips.0.path().to_owned(), "folder"),
+        (write("empty.mp4", b""), "empty"),
+        (write("text.mp4", b"Dear reader,\nthis is a letter and no film.\n"), "not audio, video or an image"),
+        (write("noise.mkv", &bytes[bytes.len() / 2..][..4096]), ""),
+        // The index is at the end of this file, so a cut-off copy has none.
+        (write("cut.mp4", &bytes[..bytes.len() / 2]), "moov atom not found"),
+        (write("list.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nvideo.mp4\n"), "playlists"),
+        (write("list.ffconcat", b"ffconcat version 1.0\nfile video.mp4\n"), "playlists"),
+        (write("session.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 5004 RTP/AVP 96\n"), ""),
+        (PathBuf::from("/dev/null"), "not a regular file"),
+    ];
+    for (path, part) in cases {
+        for error in [media::probe(&path).unwrap_err(), sample(&ClipSpec::original(&path), 2.0).unwrap_err()] {
+            let line = error.to_string();
+            assert!(line.contains(part), "{line}");
+            assert!(line.contains(&path.display().to_string()), "{line}");
+            assert!(!line.contains('\n') && line.contains(';'), "no way out: {line}");
+        }
+    }
+    drop(secret);
+    let empty = ClipSpec { start_secs: Some(50.0), ..ClipSpec::original(&video) };
+    let line = sample(&empty, 2.0).unwrap_err().to_string();
+    assert!(line.contains("nothing between 50.000 s"), "{line}");
+    // A header that promises a picture of two gigapixels.
+    let huge = clips.make("huge.bmp", "-f lavfi -i color=red:size=8x8 -frames:v 1");
+    let mut bytes = std::fs::read(&huge).unwrap();
+    bytes[18..22].copy_from_slice(&40_000i32.to_le_bytes());
+    bytes[22..26].copy_from_slice(&50_000i32.to_le_bytes());
+    let huge = write("huge.bmp", &bytes);
+    assert!(sample(&ClipSpec::original(&huge), 2.0).is_err());
+    assert!(
+        matches!(sample(&ClipSpec { video: Some(video), ..ClipSpec::default() }, 2.0), Ok((c, _)) if c.audio.is_none())
+    );
+    let cancelled = media::sample_clip(&ClipSpec::original(clips.path("video.mp4")), &Sampling::default(), &|| true);
+    assert!(matches!(cancelled, Err(MediaError::Cancelled)));
+}
