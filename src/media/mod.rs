@@ -4,8 +4,10 @@
 //!
 //! - [`probe`] says what is in a file; [`VideoReader`] and [`AudioReader`] decode it by presentation time.
 //! - [`sample_clip`] turns a [`ClipSpec`](crate::clip::ClipSpec) into what a model is given.
+//! - [`Encoder`] writes a file, whole or not at all.
 
 mod audio;
+mod encode;
 mod error;
 mod picture;
 mod probe;
@@ -15,6 +17,7 @@ mod sample;
 mod source;
 
 pub use audio::{AudioChunk, AudioReader};
+pub use encode::{AudioParams, EncodeSpeed, Encoder, VideoParams};
 pub use error::MediaError;
 pub use picture::VideoFrame;
 pub use probe::{AudioInfo, Probe, VideoInfo, probe};

@@ -236,6 +236,26 @@ pub(crate) fn tag_bt709(context: &mut ffmpeg::codec::Context) {
     }
 }
 
+/// Sets how many threads an encoder uses; 0 lets it choose.
+pub(crate) fn set_threads(context: &mut ffmpeg::codec::Context, count: usize) {
+    #[allow(unsafe_code, reason = "the bindings set the count only together with a threading kind")]
+    // SAFETY: the context is exclusively borrowed and not yet opened.
+    unsafe {
+        (*context.as_mut_ptr()).thread_count = count.min(64) as c_int;
+    }
+}
+
+/// The first error met while writing to a file, such as a full disk.
+pub(crate) fn write_error(output: &ffmpeg::format::context::Output) -> Option<ffmpeg::Error> {
+    #[allow(unsafe_code, reason = "the bindings do not show the I/O context's error")]
+    // SAFETY: an output context owns its I/O context until it is dropped; the field is a plain integer.
+    let error = unsafe {
+        let io = (*output.as_ptr()).pb;
+        if io.is_null() { 0 } else { (*io).error }
+    };
+    (error < 0).then(|| ffmpeg::Error::from(error))
+}
+
 /// A swscale context: one conversion between two picture formats, with matrix, range and chroma siting given.
 pub(crate) struct Scaler {
     context: *mut ffi::SwsContext,

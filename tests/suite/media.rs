@@ -7,7 +7,7 @@ use std::process::Command;
 
 use modalens::clip::{AudioSource, ClipSpec, FrameEdit};
 use modalens::frame::Planes;
-use modalens::media::{self, MediaError, VideoReader};
+use modalens::media::{self, AudioParams, EncodeSpeed, Encoder, MediaError, VideoParams, VideoReader};
 use modalens::settings::Sampling;
 
 /// A folder of generated clips, removed at the end.
@@ -476,4 +476,108 @@ fn every_wrong_file_gets_one_clear_line() {
     );
     let cancelled = media::sample_clip(&ClipSpec::original(clips.path("video.mp4")), &Sampling::default(), &|| true);
     assert!(matches!(cancelled, Err(MediaError::Cancelled)));
+}
+
+/// A picture of one colour with a white square that moves one pixel to the right per frame.
+fn drawn(width: usize, height: usize, n: usize, color: [u8; 3]) -> Vec<u8> {
+    let mut rgba = [color[0], color[1], color[2], 255].repeat(width * height);
+    for y in 0..4 {
+        for x in n..n + 4 {
+            rgba[(y * width + x.min(width - 1)) * 4..][..4].fill(255);
+        }
+    }
+    rgba
+}
+
+#[test]
+fn what_is_encoded_comes_back() {
+    let clips = Clips::new();
+    let color = [200, 60, 30];
+    for (name, size, rate, channels) in [
+        ("a.mp4", (64, 48), 44_100, 2),
+        ("b.webm", (64, 48), 44_100, 1),
+        ("odd.mp4", (63, 37), 16_000, 1),
+        ("rare.mp4", (32, 32), 37_800, 2),
+    ] {
+        let path = clips.path(name);
+        std::fs::write(&path, b"an older file of that name").unwrap();
+        let params =
+            VideoParams { crf: 8, speed: EncodeSpeed::Fast, ..VideoParams::new(size.0, size.1, (30_000, 1_001)) };
+        let mut encoder = Encoder::create(&path, params, Some(AudioParams { rate, channels })).unwrap();
+        assert!(!encoder.video_encoder().is_empty() && encoder.audio_encoder().is_some());
+        for n in 0..30 {
+            encoder.push_frame(&drawn(size.0 as usize, size.1 as usize, n, color)).unwrap();
+        }
+        // A second of sound: a tone from 0.4 s to 0.6 s.
+        let tone: Vec<f32> = (0..rate as usize)
+            .flat_map(|i| {
+                let t = i as f64 / f64::from(rate);
+                let on = (0.4..0.6).contains(&t);
+                let s = if on { (t * 880.0 * std::f64::consts::TAU).sin() as f32 * 0.5 } else { 0.0 };
+                vec![s; channels]
+            })
+            .collect();
+        for piece in tone.chunks(1000 * channels) {
+            encoder.push_audio(piece).unwrap();
+        }
+        encoder.finish().unwrap();
+
+        let probe = media::probe(&path).unwrap();
+        let video = probe.video.unwrap();
+        assert_eq!((video.matrix, video.matrix_tagged, video.range), ("bt709", true, "limited"), "{name}");
+        assert_eq!((video.width, video.height), (size.0.next_multiple_of(2), size.1.next_multiple_of(2)), "{name}");
+        assert!((video.fps.unwrap() - 29.97).abs() < 0.05, "{name}: {:?}", video.fps);
+        let frames = all_frames(&path);
+        assert_eq!(frames.len(), 30, "{name}");
+        let first = frames[0].0;
+        for (i, (t, _)) in frames.iter().enumerate() {
+            assert!((t - first - i as f64 * 1001.0 / 30_000.0).abs() < 0.0011, "{name}: frame {i} at {t}");
+        }
+        let (clip, _) = sample(&ClipSpec::original(&path), 4.0).unwrap();
+        let image = &clip.video.unwrap().frames[0];
+        let below = &image.data[((image.height - 8) * image.width + 20) * 3..][..3];
+        assert!(below.iter().zip(color).all(|(a, b)| a.abs_diff(b) <= 4), "{name}: {below:?}");
+        let corner = &image.data[(image.width + 1) * 3..][..3];
+        assert!(corner.iter().all(|v| *v > 225), "{name}: {corner:?}");
+        let audio = clip.audio.unwrap();
+        let at = |t: f64| ((t - audio.start_secs) * 16_000.0) as usize;
+        let loudness = |from: f64, to: f64| {
+            let part = &audio.samples[at(from)..at(to)];
+            (part.iter().map(|s| s * s).sum::<f32>() / part.len() as f32).sqrt()
+        };
+        assert!(loudness(0.43, 0.57) > 0.3, "{name}: {}", loudness(0.43, 0.57));
+        assert!(loudness(0.1, 0.37) < 0.02 && loudness(0.63, 0.9) < 0.02, "{name}");
+        if name.ends_with(".mp4") {
+            let bytes = std::fs::read(&path).unwrap();
+            let find = |tag: &[u8]| bytes.windows(4).position(|w| w == tag).unwrap();
+            assert!(find(b"moov") < find(b"mdat"), "{name}: the index comes first");
+        }
+    }
+    let left: Vec<_> = std::fs::read_dir(clips.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 4, "nothing else is left: {left:?}");
+}
+
+#[test]
+fn an_unfinished_file_leaves_nothing_and_bad_parameters_are_refused() {
+    let clips = Clips::new();
+    let path = clips.path("half.mp4");
+    std::fs::write(&path, b"kept").unwrap();
+    let mut encoder = Encoder::create(&path, VideoParams::new(32, 32, (25, 1)), None).unwrap();
+    encoder.push_frame(&drawn(32, 32, 0, [1, 2, 3])).unwrap();
+    assert!(matches!(encoder.push_frame(&[0; 7]), Err(MediaError::BadOutput { .. })));
+    drop(encoder);
+    assert_eq!(std::fs::read(&path).unwrap(), b"kept");
+    assert_eq!(std::fs::read_dir(clips.0.path()).unwrap().count(), 1);
+    let refused = |name: &str, params: VideoParams, audio| match Encoder::create(&clips.path(name), params, audio) {
+        Err(e) => e.to_string(),
+        Ok(_) => panic!("{name} was taken"),
+    };
+    assert!(refused("x.avi", VideoParams::new(32, 32, (25, 1)), None).contains(".mp4 or .webm"));
+    assert!(refused("x.mp4", VideoParams::new(0, 32, (25, 1)), None).contains("picture size"));
+    assert!(refused("x.mp4", VideoParams::new(32, 32, (25, 0)), None).contains("frame rate"));
+    assert!(
+        refused("x.mp4", VideoParams::new(32, 32, (25, 1)), Some(AudioParams { rate: 1, channels: 1 }))
+            .contains("sound")
+    );
+    assert!(refused("no/such/folder/x.mp4", VideoParams::new(32, 32, (25, 1)), None).contains("writing failed"));
 }
