@@ -1,0 +1,33 @@
+# Modalens: `make run` and `make test` are all that is needed; `make help` lists the rest.
+# The scripts in .ci/ find what is missing (system packages, Rust) and say so when they cannot get it.
+
+CARGO := .ci/cargo
+# The folder that cargo builds into, also where a user has moved it.
+TARGET = $${CARGO_TARGET_DIR:-target}
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+run: ## build and run on a sample
+	@.ci/packages.sh build run
+	@$(CARGO) build --release --locked
+	@.ci/sample.sh "$(TARGET)/release/modalens" tests/fixtures/tiny/ckpt
+
+test: ## every test (no network, display, GPU or sound card needed)
+	@.ci/packages.sh build test
+	@.ci/with-test-env $(CARGO) test --locked
+
+lint: ## formatting, clippy, documentation, licences
+	@.ci/packages.sh build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --locked
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check bans licenses sources; \
+	else echo 'cargo-deny is not here, so licences and sources were not checked: cargo install --locked cargo-deny'; fi
+
+bench: ## speed and memory beside the reference implementation (needs Python 3 and 15 GB; slow)
+	@.ci/packages.sh build
+	@tests/bench/bench.sh
