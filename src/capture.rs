@@ -32,7 +32,7 @@ impl AttentionRow {
     /// Mean over all layers and heads, `[keys]`.
     pub fn mean(&self) -> Vec<f32> {
         let mut mean = vec![0.0f64; self.keys];
-        for row in self.probs.chunks_exact(self.keys) {
+        for row in self.probs.chunks_exact(self.keys.max(1)) {
             for (sum, p) in mean.iter_mut().zip(row) {
                 *sum += f64::from(*p);
             }

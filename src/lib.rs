@@ -22,4 +22,5 @@ pub mod state;
 pub mod time;
 pub mod tune;
 pub mod ui;
+pub mod verify;
 pub mod world;

@@ -1,3 +1,5 @@
 //! The `modalens` binary: hands over to the command line.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    modalens::cli::main()
+}

@@ -1,1 +1,12 @@
 //! The inference thread: requests in, token events out, with reuse and cancellation. Knows nothing of windows.
+
+pub mod mailbox;
+pub mod options;
+pub mod reuse;
+pub mod sampler;
+pub mod session;
+pub mod worker;
+
+pub use options::{DeviceChoice, HoldChoice, LoadOptions};
+pub use session::Session;
+pub use worker::Engine;

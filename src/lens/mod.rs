@@ -1,1 +1,4 @@
-//! What is read out of a running model: captured attention rows and attribution. Knows nothing of media or windows.
+//! What is read out of a running model: captured attention rows and attribution. Knows nothing of media or
+//! windows.
+
+pub mod recorder;

@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
+use sha2::{Digest, Sha256};
 
 /// What is wrong with a checkpoint's weights.
 #[derive(Debug, thiserror::Error)]
@@ -388,6 +389,16 @@ pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
             }
         })
         .collect()
+}
+
+/// The SHA-256 of a checkpoint's weight files in order, lower-case hex.
+pub fn fingerprint(dir: &Path) -> Result<String, WeightError> {
+    let mut hash = Sha256::new();
+    for path in weight_files(dir)? {
+        let map = map_file(&path).map_err(|source| WeightError::Read { path: path.clone(), source })?;
+        hash.update(&map[..]);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Little-endian numbers of a stored type as `T`; `None` for types that hold no weights.

@@ -115,7 +115,7 @@ impl AudioTower {
     }
 
     /// `[chunks, mels, frames]` → `[chunks, positions, width]` with positions added.
-    fn convolve(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub fn convolve(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let conv = |x: &Tensor, (weight, bias): &(Tensor, Tensor), stride| -> Result<Tensor> {
             let y = x.conv1d(weight, 1, stride, 1, 1)?;
             Ok(y.broadcast_add(&bias.reshape((1, self.width, 1))?)?)

@@ -100,6 +100,11 @@ impl Thinker {
         self.vision.encode_steps(&pixels, h, w, pass)
     }
 
+    /// One chunk for [`AudioTower::encode_chunks`]: `mel` `[mels, frames]` row-major.
+    pub fn audio_chunk(&self, mel: &[f32]) -> Result<Tensor> {
+        self.tensor(mel, self.audio.mels(), mel.len() / self.audio.mels())
+    }
+
     /// The chunks that the audio tower treats apart: `mel` `[mels, frames]` row-major → `[mels, ≤ 2·n_window]` each.
     pub fn audio_chunks(&self, mel: &[f32], frames: usize) -> Result<Vec<Tensor>> {
         let mel = self.tensor(mel, self.audio.mels(), frames)?;
@@ -108,6 +113,12 @@ impl Thinker {
             .step_by(size)
             .map(|start| Ok(mel.narrow(1, start, size.min(frames - start))?.contiguous()?))
             .collect()
+    }
+
+    /// The patch embedding alone, `[patches, width]`, in patch order: a stage to compare with the reference.
+    pub fn embed_patches(&self, pixels: &[f32], grid: [usize; 3]) -> Result<Tensor> {
+        let pixels = self.tensor(pixels, grid.iter().product(), self.config.vision.patch_dim())?;
+        self.vision.embed_patches(&pixels)
     }
 
     /// Tokens of one sound: `mel` `[mels, frames]` row-major → `[tokens, width]`.

@@ -1,1 +1,0 @@
-//! The command line: a contract that tests and users script.

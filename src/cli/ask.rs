@@ -1,0 +1,305 @@
+//! `modalens ask`: one question about one clip, answered with attention shares.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::capture::{Share, ShareDetail};
+use crate::cli::{Outcome, checkpoint, print_json};
+use crate::clip::{AudioSource, ClipSpec, FrameEdit};
+use crate::engine::session::{Run, Update};
+use crate::engine::{options, worker};
+use crate::event::{Answer, Finish, ModelInfo, Request, Reuse, Timing};
+use crate::prompt::Prompt;
+use crate::provenance::Kind;
+use crate::settings::{Decoding, Sampling};
+
+/// The sample case's question.
+pub const DEFAULT_QUESTION: &str = "What do you hear?";
+
+/// Arguments of `modalens ask`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Video, still or sound file
+    #[arg(long, value_name = "FILE")]
+    video: Option<PathBuf>,
+    /// Sound: another file's, `none`, or `original` [default: original]
+    #[arg(long, value_name = "FILE|none|original")]
+    audio: Option<String>,
+    /// Which audio track of the file the sound comes from, from 0
+    #[arg(long, value_name = "N")]
+    audio_track: Option<usize>,
+    /// What is done to the picture
+    #[arg(long, value_enum)]
+    frames: Option<Frames>,
+    /// Start of the part that is used, in seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    start: Option<f64>,
+    /// End of the part that is used, in seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    end: Option<f64>,
+    /// System prompt [default: the model's own]
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Caption put before the question
+    #[arg(long, value_name = "TEXT")]
+    caption: Option<String>,
+    /// File with further text, put after the question
+    #[arg(long, value_name = "FILE")]
+    context: Option<PathBuf>,
+    /// The question [default: "What do you hear?"]
+    #[arg(long, value_name = "TEXT")]
+    question: Option<String>,
+    /// Closed-set options, listed after the question
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    options: Vec<String>,
+    /// Frames per second the model sees [default: 2]
+    #[arg(long, value_name = "N", value_parser = rate)]
+    fps: Option<f64>,
+    /// Fewest pixels of a frame the model sees [default: the checkpoint's]
+    #[arg(long, value_name = "N")]
+    min_pixels: Option<usize>,
+    /// Most pixels of a frame the model sees [default: the checkpoint's]
+    #[arg(long, value_name = "N")]
+    max_pixels: Option<usize>,
+    #[command(flatten)]
+    checkpoint: checkpoint::Args,
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = Decoding::default().max_new_tokens)]
+    max_new_tokens: usize,
+    /// 0 = greedy
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    temperature: f64,
+    /// Seed of the sampler
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Folder for attention.safetensors
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// `--frames`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Frames {
+    /// All black
+    Black,
+    /// The first frame throughout
+    Freeze,
+    /// In shuffled order
+    Shuffle,
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "not a number".to_owned())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let s = number(text)?;
+    if s.is_finite() && s >= 0.0 { Ok(s) } else { Err("not a time in seconds".into()) }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let fps = number(text)?;
+    if (0.01..=240.0).contains(&fps) { Ok(fps) } else { Err("not between 0.01 and 240 frames per second".into()) }
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    let t = number(text)?;
+    if (0.0..=100.0).contains(&t) { Ok(t) } else { Err("not between 0 and 100".into()) }
+}
+
+impl Args {
+    /// The clip that the arguments describe.
+    fn clip(&self) -> Result<ClipSpec> {
+        let track = self.audio_track;
+        let audio = match self.audio.as_deref() {
+            None if self.video.is_none() => AudioSource::None,
+            None | Some("original") => AudioSource::Original { track },
+            Some("none") => AudioSource::None,
+            Some(file) => AudioSource::File { path: file.into(), track },
+        };
+        if audio == (AudioSource::Original { track }) && self.video.is_none() {
+            bail!("--audio original needs --video");
+        }
+        if track.is_some() && audio == AudioSource::None {
+            bail!("--audio-track names a track, but there is no sound to take it from");
+        }
+        if self.frames.is_some() && self.video.is_none() {
+            bail!("--frames needs --video");
+        }
+        if let (Some(start), Some(end)) = (self.start, self.end)
+            && end <= start
+        {
+            bail!("--end {end} is not after --start {start}");
+        }
+        Ok(ClipSpec {
+            video: self.video.clone(),
+            audio,
+            frames: match self.frames {
+                None => FrameEdit::Keep,
+                Some(Frames::Black) => FrameEdit::Black,
+                Some(Frames::Freeze) => FrameEdit::Freeze,
+                Some(Frames::Shuffle) => FrameEdit::Shuffle,
+            },
+            start_secs: self.start,
+            end_secs: self.end,
+        })
+    }
+
+    fn request(&self) -> Result<Request> {
+        if self.video.is_none() && self.audio.is_none() && self.question.is_none() {
+            bail!("nothing to ask about: give at least one of --video, --audio and --question");
+        }
+        let context = self
+            .context
+            .as_ref()
+            .map(|path| {
+                std::fs::read_to_string(path).with_context(|| format!("cannot read --context ({})", path.display()))
+            })
+            .transpose()?;
+        Ok(Request {
+            epoch: 0,
+            clip: self.clip()?,
+            prompt: Prompt {
+                system: self.system.clone(),
+                caption: self.caption.clone(),
+                context,
+                question: self.question.clone().unwrap_or_else(|| DEFAULT_QUESTION.into()),
+                options: self.options.iter().map(|o| o.trim().to_owned()).collect(),
+            },
+            sampling: Sampling { fps: self.fps, min_pixels: self.min_pixels, max_pixels: self.max_pixels },
+            decoding: Decoding { max_new_tokens: self.max_new_tokens, temperature: self.temperature, seed: self.seed },
+        })
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<Outcome> {
+    // Everything that can be wrong with the arguments is said before a model is loaded.
+    let request = args.request()?;
+    if let Some(dir) = &args.out {
+        crate::export::prepare_folder(dir)?;
+    }
+    let (pool, mut session) = worker::load(&args.checkpoint.load_options()?)?;
+    let cancel = AtomicBool::new(false);
+    let mut stream = Stream { quiet: args.json };
+    let mut answer = pool.install(|| {
+        let mut notify = |update| stream.take(&update);
+        session.answer(&request, &mut Run::new(&cancel, &mut notify))
+    })?;
+    answer.timing.load = session.load_ms();
+    if let Some(dir) = &args.out {
+        crate::export::attention_file(&answer, &dir.join("attention.safetensors"))?;
+    }
+    if args.json {
+        print_json(&Report::new(&answer, session.info()))?;
+    } else {
+        print_summary(&answer)?;
+    }
+    Ok(Outcome::Fine)
+}
+
+/// Prints the answer while it comes.
+struct Stream {
+    quiet: bool,
+}
+
+impl Stream {
+    fn take(&mut self, update: &Update) {
+        if let (Update::Token(token), false) = (update, self.quiet) {
+            let mut out = std::io::stdout().lock();
+            // A closed pipe shows up again when the summary is printed.
+            let _ = write!(out, "{}", token.text).and_then(|()| out.flush());
+        }
+    }
+}
+
+fn print_summary(answer: &Answer) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let percent = |x: f64| x * 100.0;
+    let Share { video, audio, text } = answer.share;
+    writeln!(out)?;
+    writeln!(
+        out,
+        "attention share  video {:.1} %  audio {:.1} %  text {:.1} %",
+        percent(video),
+        percent(audio),
+        percent(text)
+    )?;
+    writeln!(
+        out,
+        "{} prompt tokens, first token after {:.0} ms, {:.1} tokens/s",
+        answer.prompt_tokens, answer.timing.first_token, answer.tokens_per_s
+    )?;
+    Ok(())
+}
+
+/// The JSON of the contract.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    answer: &'a str,
+    finish: Finish,
+    tokens: Vec<TokenReport<'a>>,
+    share: Share,
+    share_detail: ShareDetail,
+    density: Share,
+    prompt_tokens: Counts,
+    timing_ms: Timing,
+    reuse: Reuse,
+    tokens_per_s: f64,
+    peak_rss_mib: u64,
+    model: &'a ModelInfo,
+    explain: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenReport<'a> {
+    id: u32,
+    text: &'a str,
+    logprob: f64,
+    share: Share,
+}
+
+#[derive(Debug, Serialize)]
+struct Counts {
+    video: usize,
+    audio: usize,
+    text: usize,
+}
+
+impl<'a> Report<'a> {
+    fn new(answer: &'a Answer, model: &'a ModelInfo) -> Self {
+        let kinds = answer.provenance.tokens.iter().take(answer.prompt_tokens).map(|t| t.source.kind());
+        let (mut video, mut audio) = (0, 0);
+        for kind in kinds {
+            video += usize::from(kind == Kind::Video);
+            audio += usize::from(kind == Kind::Audio);
+        }
+        Self {
+            answer: &answer.text,
+            finish: answer.finish,
+            tokens: answer
+                .tokens
+                .iter()
+                .map(|t| TokenReport { id: t.id, text: &t.text, logprob: t.logprob, share: t.share })
+                .collect(),
+            share: answer.share,
+            share_detail: answer.share_detail,
+            density: answer.density,
+            prompt_tokens: Counts { video, audio, text: answer.prompt_tokens - video - audio },
+            timing_ms: answer.timing,
+            reuse: answer.reuse,
+            tokens_per_s: answer.tokens_per_s,
+            peak_rss_mib: options::peak_rss_mib(),
+            model,
+            explain: serde_json::Map::new(),
+        }
+    }
+}

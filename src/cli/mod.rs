@@ -1,0 +1,106 @@
+//! The command line: a contract that tests and users script. Knows how to read arguments and print results;
+//! everything else is done by the parts it calls.
+
+mod ask;
+mod bench;
+mod checkpoint;
+mod doctor;
+mod probe;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::model::ModelError;
+
+/// Shows which sense drove a multimodal model's answer.
+#[derive(Debug, Parser)]
+#[command(name = "modalens", version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask a question about a clip and see which sense the answer attended to
+    Ask(Box<ask::Args>),
+    /// Compare this build with reference tensors, tensor by tensor
+    Verify(verify::Args),
+    /// Show what is in a media file
+    Probe(probe::Args),
+    /// Show what this machine offers: devices, memory, sound, display, caches
+    Doctor(doctor::Args),
+    /// Time prefill and decode on prepared inputs
+    #[command(hide = true)]
+    Bench(bench::Args),
+}
+
+/// How a command ended when it ended well.
+enum Outcome {
+    /// It did what it was asked.
+    Fine,
+    /// It did, and the answer is "no".
+    No,
+}
+
+/// Exit codes of the contract.
+const CODE_NO: u8 = 1;
+const CODE_BAD_INPUT: u8 = 2;
+const CODE_FAULT: u8 = 3;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+        .format_timestamp(None)
+        .format_target(false)
+        .init();
+    // A fault is one line with a way out, not a dump: the hook prints it, the code says it.
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("modalens: internal fault: {info}; please report this with the command that caused it");
+    }));
+    let cli = Cli::parse();
+    let result = std::panic::catch_unwind(|| match cli.command {
+        Command::Ask(args) => ask::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Probe(args) => probe::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    });
+    match result {
+        Ok(Ok(Outcome::Fine)) => ExitCode::SUCCESS,
+        Ok(Ok(Outcome::No)) => ExitCode::from(CODE_NO),
+        Ok(Err(error)) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            eprintln!("modalens: {error:#}");
+            let fault = matches!(error.downcast_ref(), Some(ModelError::Tensor(_)));
+            ExitCode::from(if fault { CODE_FAULT } else { CODE_BAD_INPUT })
+        }
+        Err(_) => ExitCode::from(CODE_FAULT),
+    }
+}
+
+/// Whether the reader of our output went away (`modalens … | head`), which is no error of ours.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Prints a value as one line of JSON on stdout.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, value).map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,485 @@
+//! A loaded model and everything it remembers between questions. Runs on one thread, in order.
+//! Knows nothing of queues or of who asks.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+
+use crate::capture::{AttentionRow, Share, ShareDetail};
+use crate::engine::options::{LoadOptions, choose_device, choose_hold};
+use crate::engine::reuse::{AudioBlocks, BlockKey, Blocks, EncoderCache, PictureBlocks, TokenKey, common_prefix};
+use crate::engine::sampler::Sampler;
+use crate::event::{Answer, AnswerToken, Finish, ModelInfo, Request, Reuse, Stage, Timing};
+use crate::lens::recorder::Recorder;
+use crate::model::ModelError;
+use crate::model::nn::cache::KvCache;
+use crate::model::nn::edit::Edit;
+use crate::model::nn::mask::Mask;
+use crate::model::nn::pass::{Mode, Pass};
+use crate::model::nn::weights::fingerprint;
+use crate::model::qwen2_5_omni::config::Config;
+use crate::model::qwen2_5_omni::processor::{Inputs, PictureInput, Processor};
+use crate::model::qwen2_5_omni::thinker::Thinker;
+use crate::prompt::Part;
+use crate::provenance::{Kind, Provenance, Source, Token};
+use crate::settings::Decoding;
+
+/// Prompt tokens per language-model pass: bounds the widest intermediate, long enough for full GEMM speed.
+const PREFILL_CHUNK: usize = 512;
+/// Patches per vision pass: bounds memory and the time to notice a cancel.
+const PATCHES_PER_PASS: usize = 8192;
+/// Bytes of encoder outputs kept for reuse.
+const ENCODER_CACHE_BYTES: usize = 256 << 20;
+
+/// News from a running answer.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// A stage began.
+    Stage(Stage),
+    /// The prompt is laid out.
+    Prompt(Arc<Provenance>),
+    /// A token was generated.
+    Token(AnswerToken),
+}
+
+/// A loaded model with its caches.
+#[derive(Debug)]
+pub struct Session {
+    thinker: Thinker,
+    processor: Processor,
+    info: Arc<ModelInfo>,
+    load_ms: f64,
+    cache: KvCache,
+    /// What the cached tokens are; as long as the cache.
+    cached: Vec<TokenKey>,
+    /// The edits the cached tokens were computed under.
+    cached_edits: Vec<Edit>,
+    encoders: EncoderCache,
+}
+
+/// What surrounds a run: who hears of it and who may stop it.
+pub struct Run<'a> {
+    /// Set to stop at the next layer.
+    pub cancel: &'a AtomicBool,
+    /// Hears of stages, the prompt and tokens as they come.
+    pub notify: &'a mut dyn FnMut(Update),
+    /// Changes of the attention; empty for none.
+    pub edits: &'a [Edit],
+    /// Whether attention rows are captured; without, tokens carry empty rows and no shares.
+    pub capture: bool,
+    /// Whether stop tokens are ignored, so that an answer has exactly the length asked for.
+    pub until_length: bool,
+}
+
+impl<'a> Run<'a> {
+    /// A run with capture and without edits.
+    pub fn new(cancel: &'a AtomicBool, notify: &'a mut dyn FnMut(Update)) -> Self {
+        Self { cancel, notify, edits: &[], capture: true, until_length: false }
+    }
+}
+
+impl Session {
+    /// Loads a checkpoint.
+    pub fn open(options: &LoadOptions) -> Result<Self> {
+        let started = Instant::now();
+        let chosen = choose_device(options.device)?;
+        log::info!("device {}: {}", chosen.name, chosen.why);
+        let config = Config::load(&options.dir).map_err(|e| missing_checkpoint(e, &options.dir))?;
+        let parameters = Thinker::manifest(&config)?.values().map(|s| s.iter().product::<usize>() as u64).sum();
+        let hold = choose_hold(options.hold, parameters, &chosen.device);
+        log::info!("weights held as {}: {}", hold.hold.name(), hold.why);
+        let processor = Processor::load(&options.dir, &config)?;
+        // Hashing reads the same pages as loading: side by side they cost one read of the disk.
+        let (thinker, sha256) =
+            rayon::join(|| Thinker::open(&options.dir, hold.hold, &chosen.device), || fingerprint(&options.dir));
+        let (thinker, sha256) = (thinker?, sha256?);
+        let dtype = hold.hold.name().to_owned();
+        let info = Arc::new(ModelInfo { id: options.id.clone(), sha256, dtype, device: chosen.name });
+        let cache = thinker.text.new_cache();
+        Ok(Self {
+            thinker,
+            processor,
+            info,
+            load_ms: ms(started),
+            cache,
+            cached: Vec::new(),
+            cached_edits: Vec::new(),
+            encoders: EncoderCache::new(ENCODER_CACHE_BYTES),
+        })
+    }
+
+    /// What is loaded.
+    pub fn info(&self) -> &Arc<ModelInfo> {
+        &self.info
+    }
+
+    /// How long loading took, in milliseconds.
+    pub fn load_ms(&self) -> f64 {
+        self.load_ms
+    }
+
+    /// The model.
+    pub fn thinker(&self) -> &Thinker {
+        &self.thinker
+    }
+
+    /// The checkpoint's preprocessing.
+    pub fn processor(&self) -> &Processor {
+        &self.processor
+    }
+
+    /// Forgets everything that could be reused.
+    pub fn forget(&mut self) {
+        self.cache.truncate(0);
+        self.cached.clear();
+        self.encoders.clear();
+    }
+
+    /// Answers a request: samples the clip, lays out the prompt, runs the model.
+    pub fn answer(&mut self, request: &Request, run: &mut Run<'_>) -> Result<Answer> {
+        let started = Instant::now();
+        (run.notify)(Update::Stage(Stage::Decode));
+        let cancelled = || run.cancel.load(std::sync::atomic::Ordering::Relaxed);
+        let (clip, notes) = crate::media::sample::sample_clip(&request.clip, &request.sampling, &cancelled)?;
+        for note in notes {
+            log::warn!("{note}");
+        }
+        let messages = self.processor.case_messages(clip, &request.prompt);
+        let inputs = self.processor.process(&messages, &request.sampling)?;
+        let decode = ms(started);
+        self.run(&inputs, &request.decoding, run, started, decode)
+    }
+
+    /// Runs the model on inputs that are laid out already.
+    pub fn generate(&mut self, inputs: &Inputs, decoding: &Decoding, run: &mut Run<'_>) -> Result<Answer> {
+        self.run(inputs, decoding, run, Instant::now(), 0.0)
+    }
+
+    fn run(
+        &mut self,
+        inputs: &Inputs,
+        decoding: &Decoding,
+        run: &mut Run<'_>,
+        started: Instant,
+        decode_ms: f64,
+    ) -> Result<Answer> {
+        let mut timing = Timing { decode: decode_ms, ..Timing::default() };
+        let mut reuse = Reuse::default();
+        let mut provenance = inputs.provenance.clone();
+        (run.notify)(Update::Prompt(Arc::new(provenance.clone())));
+        let first_from = Instant::now();
+        let mut answered = Answered::default();
+        let finish = match self.decode_loop(inputs, decoding, run, &mut timing, &mut reuse, &mut answered, first_from) {
+            Ok(finish) => finish,
+            Err(e) if matches!(e.downcast_ref(), Some(ModelError::Cancelled)) => Finish::Cancelled,
+            Err(e) => return Err(e),
+        };
+        if let Some(last) = answered.tokens.last_mut() {
+            last.text.push_str(&answered.decoder_tail);
+        }
+        let text: String = answered.tokens.iter().map(|t| t.text.as_str()).collect();
+        let mut bytes = 0;
+        for token in &answered.tokens {
+            let end = bytes + token.text.len();
+            let source = Source::Text { part: Part::Answer, bytes: bytes..end };
+            provenance.tokens.push(Token { id: token.id, text: token.text.clone(), source });
+            bytes = end;
+        }
+        let share = Share::mean_of(answered.tokens.iter().map(|t| &t.share));
+        let share_detail = mean_detail(&answered.tokens, &provenance);
+        let counts = inputs.provenance.counts();
+        let tokens = [Kind::Video, Kind::Audio].map(|k| counts[k as usize]);
+        let density = share.density([tokens[0], tokens[1], inputs.ids.len() - tokens[0] - tokens[1]]);
+        timing.total = ms(started);
+        let later = answered.tokens.len().saturating_sub(1);
+        Ok(Answer {
+            text,
+            finish,
+            share,
+            share_detail,
+            density,
+            prompt_tokens: inputs.ids.len(),
+            provenance: Arc::new(provenance),
+            timing,
+            reuse,
+            tokens_per_s: if later > 0 && answered.decode_s > 0.0 { later as f64 / answered.decode_s } else { 0.0 },
+            tokens: answered.tokens,
+        })
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one caller; the arguments are the answer's own accumulators")]
+    fn decode_loop(
+        &mut self,
+        inputs: &Inputs,
+        decoding: &Decoding,
+        run: &mut Run<'_>,
+        timing: &mut Timing,
+        reuse: &mut Reuse,
+        answered: &mut Answered,
+        first_from: Instant,
+    ) -> Result<Finish> {
+        let n = inputs.ids.len();
+        let layers = self.thinker.config().text.num_hidden_layers;
+        let room = self.thinker.config().text.max_position_embeddings.saturating_sub(inputs.next_position as usize);
+        let most = decoding.max_new_tokens.min(room);
+        let (mut logits, mut row) = self.prefill(inputs, most, run, timing, reuse)?;
+        let mut sampler = Sampler::new(decoding);
+        let mut decoder = self.processor.stream_decoder();
+        (run.notify)(Update::Stage(Stage::Answer));
+        let mut first_token_at = Instant::now();
+        let mut last_token_at = first_token_at;
+        let finish = loop {
+            if answered.tokens.len() >= most {
+                break Finish::Length;
+            }
+            let (id, logprob) = sampler.next(&logits)?;
+            if answered.tokens.is_empty() {
+                timing.first_token = ms(first_from);
+                first_token_at = Instant::now();
+            }
+            if !run.until_length && self.processor.stop_tokens().contains(&id) {
+                break Finish::Stop;
+            }
+            let mean = row.mean();
+            let token = AnswerToken {
+                id,
+                text: decoder.push(id),
+                logprob,
+                share: Share::of(&mean, &inputs.provenance),
+                row: Arc::new(row),
+            };
+            (run.notify)(Update::Token(token.clone()));
+            let k = answered.tokens.len();
+            answered.tokens.push(token);
+            last_token_at = Instant::now();
+            if answered.tokens.len() >= most {
+                break Finish::Length;
+            }
+            let position = [inputs.next_position + k as u32];
+            let mut recorder = run.capture.then(|| Recorder::new(n + k));
+            let mut pass = pass_of(run, recorder.as_mut());
+            let x = self.thinker.text.embed(&[id])?;
+            let positions = [&position[..], &position[..], &position[..]];
+            let states = self.thinker.text.forward(&x, positions, Mask::Causal, Some(&mut self.cache), &mut pass)?;
+            logits = self.head(&states, &pass)?;
+            self.cached.push(TokenKey::word(id, [position[0]; 3]));
+            row = take_row(recorder, layers)?;
+        };
+        answered.decoder_tail = decoder.finish();
+        answered.decode_s = (last_token_at - first_token_at).as_secs_f64();
+        Ok(finish)
+    }
+
+    /// Fills the KV cache with the prompt, reusing what it holds, and returns the last row's logits `[vocab]` and
+    /// attention.
+    fn prefill(
+        &mut self,
+        inputs: &Inputs,
+        new_tokens: usize,
+        run: &mut Run<'_>,
+        timing: &mut Timing,
+        reuse: &mut Reuse,
+    ) -> Result<(Tensor, AttentionRow)> {
+        let config = self.thinker.config().clone();
+        let n = inputs.ids.len();
+        let blocks = Blocks::of(inputs, &config);
+        let keys = blocks.token_keys(inputs, &config);
+        if self.cached_edits != run.edits {
+            self.cached.clear();
+            self.cached_edits = run.edits.to_vec();
+        }
+        // The last token always runs: its row and its logits are wanted.
+        let prefix = common_prefix(&self.cached, &keys).min(n - 1);
+        self.cached.truncate(prefix);
+        self.cache.truncate(prefix);
+        reuse.prefix_tokens = prefix;
+        let embeddings = self.embeddings(inputs, &blocks, prefix, run, timing, reuse)?;
+
+        (run.notify)(Update::Stage(Stage::Prefill));
+        let started = Instant::now();
+        self.cache.reserve(n + new_tokens)?;
+        let mut recorder = run.capture.then(|| Recorder::new(n - 1));
+        let mut pass = pass_of(run, recorder.as_mut());
+        let mut last = None;
+        for start in (prefix..n).step_by(PREFILL_CHUNK) {
+            let end = (start + PREFILL_CHUNK).min(n);
+            let x = embeddings.narrow(0, start - prefix, end - start)?;
+            let positions = inputs.positions.each_ref().map(|p| &p[start..end]);
+            let states = self.thinker.text.forward(&x, positions, Mask::Causal, Some(&mut self.cache), &mut pass)?;
+            self.cached.extend_from_slice(&keys[start..end]);
+            last = Some(states.narrow(0, end - start - 1, 1)?);
+        }
+        let last = last.context("an empty prompt")?;
+        let logits = self.head(&last, &pass)?;
+        let row = take_row(recorder, config.text.num_hidden_layers)?;
+        timing.prefill = ms(started);
+        Ok((logits, row))
+    }
+
+    /// Logits `[vocab]` of one row of the residual stream.
+    fn head(&self, states: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+        Ok(self.thinker.text.logits(&self.thinker.text.normalise(states, pass)?)?.squeeze(0)?)
+    }
+
+    /// Embeddings of the prompt's tokens from `prefix` on; only the encoder blocks they need are computed.
+    fn embeddings(
+        &mut self,
+        inputs: &Inputs,
+        blocks: &Blocks,
+        prefix: usize,
+        run: &mut Run<'_>,
+        timing: &mut Timing,
+        reuse: &mut Reuse,
+    ) -> Result<Tensor> {
+        let config = self.thinker.config().clone();
+        let skipped = |id: u32| inputs.ids[..prefix].iter().filter(|i| **i == id).count();
+        (run.notify)(Update::Stage(Stage::Vision));
+        let started = Instant::now();
+        let images = self.pictures(&inputs.images, &blocks.images, skipped(config.image_token_index), run, reuse)?;
+        let videos = self.pictures(&inputs.videos, &blocks.videos, skipped(config.video_token_index), run, reuse)?;
+        timing.vision = ms(started);
+        (run.notify)(Update::Stage(Stage::Audio));
+        let started = Instant::now();
+        let audios = self.sounds(&blocks.audios, skipped(config.audio_token_index), run, reuse)?;
+        timing.audio = ms(started);
+        Ok(self.thinker.embeddings(&inputs.ids[prefix..], &images, &videos, &audios)?)
+    }
+
+    /// Tokens of the pictures, without the first `skip` of them.
+    fn pictures(
+        &mut self,
+        media: &[PictureInput],
+        blocks: &[PictureBlocks],
+        mut skip: usize,
+        run: &mut Run<'_>,
+        reuse: &mut Reuse,
+    ) -> Result<Vec<Tensor>> {
+        let dim = self.thinker.config().vision.patch_dim();
+        let mut outputs = Vec::new();
+        for (medium, blocks) in media.iter().zip(blocks) {
+            let tokens = blocks.steps.len() * blocks.tokens_per_step;
+            if skip >= tokens {
+                skip -= tokens;
+                continue;
+            }
+            let first = skip / blocks.tokens_per_step;
+            let [_, h, w] = medium.grid;
+            let wanted = &blocks.steps[first..];
+            let mut found: Vec<Option<Tensor>> = wanted.iter().map(|key| self.encoders.get(key)).collect();
+            reuse.video_blocks += found.iter().flatten().count();
+            let missing: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_none()).collect();
+            for group in missing.chunks((PATCHES_PER_PASS / (h * w)).max(1)) {
+                let size = h * w * dim;
+                let pixels: Vec<f32> = group
+                    .iter()
+                    .flat_map(|i| &medium.pixels[(first + i) * size..(first + i + 1) * size])
+                    .copied()
+                    .collect();
+                let mut pass = Pass { cancel: Some(run.cancel), ..Pass::default() };
+                let out = self.thinker.encode_picture(&pixels, [group.len(), h, w], &mut pass)?;
+                for (k, i) in group.iter().enumerate() {
+                    // A copy: a view would keep the whole pass's output alive in the cache.
+                    let step = out.narrow(0, k * blocks.tokens_per_step, blocks.tokens_per_step)?.copy()?;
+                    self.encoders.put(wanted[*i], step.clone());
+                    found[*i] = Some(step);
+                }
+            }
+            let steps: Vec<Tensor> = found.into_iter().flatten().collect();
+            let all = Tensor::cat(&steps, 0)?;
+            let drop = skip - first * blocks.tokens_per_step;
+            outputs.push(all.narrow(0, drop, all.dim(0)? - drop)?);
+            skip = 0;
+        }
+        Ok(outputs)
+    }
+
+    /// Tokens of the sounds, without the first `skip` of them.
+    fn sounds(
+        &mut self,
+        media: &[AudioBlocks],
+        mut skip: usize,
+        run: &mut Run<'_>,
+        reuse: &mut Reuse,
+    ) -> Result<Vec<Tensor>> {
+        let mut outputs = Vec::new();
+        for blocks in media {
+            if skip >= blocks.tokens {
+                skip -= blocks.tokens;
+                continue;
+            }
+            let mut found: Vec<Option<Tensor>> = blocks.keys.iter().map(|key| self.encoders.get(key)).collect();
+            reuse.audio_blocks += found.iter().flatten().count();
+            let missing: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_none()).collect();
+            if !missing.is_empty() {
+                let chunks = missing
+                    .iter()
+                    .map(|i| self.thinker.audio_chunk(&blocks.chunks[*i]))
+                    .collect::<crate::model::Result<Vec<_>>>()?;
+                let mut pass = Pass { cancel: Some(run.cancel), ..Pass::default() };
+                let states = self.thinker.audio.encode_chunks(&chunks, &mut pass)?;
+                for (i, states) in missing.iter().zip(states) {
+                    let states = states.copy()?;
+                    let key: BlockKey = blocks.keys[*i];
+                    self.encoders.put(key, states.clone());
+                    found[*i] = Some(states);
+                }
+            }
+            let states: Vec<Tensor> = found.into_iter().flatten().collect();
+            let tokens = self.thinker.audio.finish(&states, Mode::Answer)?;
+            outputs.push(tokens.narrow(0, skip, blocks.tokens - skip)?);
+            skip = 0;
+        }
+        Ok(outputs)
+    }
+}
+
+/// What the decode loop has produced so far; kept when it is cancelled.
+#[derive(Default)]
+struct Answered {
+    tokens: Vec<AnswerToken>,
+    /// Bytes of an unfinished character at the end, made printable.
+    decoder_tail: String,
+    /// Seconds between the first and the last token.
+    decode_s: f64,
+}
+
+/// The pass of a run, watched by `recorder` if there is one.
+fn pass_of<'b>(run: &'b Run<'_>, recorder: Option<&'b mut Recorder>) -> Pass<'b> {
+    Pass { mode: Mode::Answer, tap: recorder.map(|r| r as _), edits: run.edits, cancel: Some(run.cancel) }
+}
+
+/// The captured row, or an empty one where nothing was to be captured.
+fn take_row(recorder: Option<Recorder>, layers: usize) -> crate::model::Result<AttentionRow> {
+    let empty = AttentionRow { query: 0, layers: 0, heads: 0, keys: 0, probs: Vec::new() };
+    recorder.map_or(Ok(empty), |r| r.take(layers))
+}
+
+fn mean_detail(tokens: &[AnswerToken], provenance: &Provenance) -> ShareDetail {
+    let mut sum = ShareDetail::default();
+    let n = tokens.len().max(1) as f64;
+    for token in tokens {
+        let d = ShareDetail::of(&token.row.mean(), provenance);
+        sum.system += d.system / n;
+        sum.caption += d.caption / n;
+        sum.context += d.context / n;
+        sum.question += d.question / n;
+        sum.special += d.special / n;
+        sum.answer += d.answer / n;
+    }
+    sum
+}
+
+fn missing_checkpoint(error: crate::model::qwen2_5_omni::config::ConfigError, dir: &std::path::Path) -> anyhow::Error {
+    if dir.is_dir() {
+        return error.into();
+    }
+    crate::model::qwen2_5_omni::thinker::LoadError::NotAFolder(dir.to_owned()).into()
+}
+
+/// Milliseconds since `from`.
+fn ms(from: Instant) -> f64 {
+    from.elapsed().as_secs_f64() * 1e3
+}

@@ -1,0 +1,168 @@
+//! The thread that owns the model: takes the newest request, runs it, reports events, survives faults.
+//! Knows nothing of what events are for.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+
+use crate::engine::mailbox::Mailbox;
+use crate::engine::options::LoadOptions;
+use crate::engine::session::{Run, Session, Update};
+use crate::event::{Event, Request};
+
+/// Handle of the inference thread; dropping it cancels what runs and joins the thread.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    mailbox: Mailbox<Work>,
+    /// The cancel flag of whatever was asked last.
+    current: Mutex<Arc<AtomicBool>>,
+}
+
+/// The newest wish of each kind.
+#[derive(Debug, Default)]
+struct Work {
+    load: Option<LoadOptions>,
+    ask: Option<(Request, Arc<AtomicBool>)>,
+}
+
+impl Engine {
+    /// Starts the thread; `notify` is called on it and on its tensor threads.
+    pub fn spawn(notify: impl Fn(Event) + Send + Sync + 'static) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let worker = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("inference".into())
+            .spawn(move || serve(&worker, &notify))
+            .context("cannot start the inference thread")?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Loads a model in place of the one there is; what runs is cancelled, what waits is dropped.
+    pub fn load(&self, options: LoadOptions) {
+        self.cancel();
+        self.shared.mailbox.put(|_| Work { load: Some(options), ask: None });
+    }
+
+    /// Asks; what runs is cancelled and an older request that still waits is dropped.
+    pub fn ask(&self, request: Request) {
+        let flag = Arc::new(AtomicBool::new(false));
+        let before = std::mem::replace(&mut *self.current(), Arc::clone(&flag));
+        before.store(true, Ordering::Relaxed);
+        // A model that still waits to be loaded is loaded first.
+        self.shared.mailbox.put(|waiting| Work { load: waiting.and_then(|w| w.load), ask: Some((request, flag)) });
+    }
+
+    fn current(&self) -> MutexGuard<'_, Arc<AtomicBool>> {
+        // Only ever locked to swap or read one pointer: poisoning means nothing here.
+        self.shared.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops what runs at the next layer.
+    pub fn cancel(&self) {
+        self.current().store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.cancel();
+        self.shared.mailbox.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Sync)) {
+    let mut loaded: Option<(rayon::ThreadPool, Session)> = None;
+    while let Some(work) = shared.mailbox.take() {
+        if let Some(options) = work.load {
+            // The old weights go first: two models need not fit at once.
+            loaded = None;
+            notify(Event::ModelLoading { id: options.id.clone() });
+            match guarded(|| load(&options)) {
+                Ok((pool, session)) => {
+                    notify(Event::ModelReady(Arc::clone(session.info())));
+                    loaded = Some((pool, session));
+                }
+                Err(e) => notify(Event::ModelFailed { message: format!("{e:#}") }),
+            }
+        }
+        let Some((request, cancel)) = work.ask else { continue };
+        let epoch = request.epoch;
+        let Some((pool, session)) = &mut loaded else {
+            notify(Event::AskFailed { epoch, message: "no model is loaded; choose one first".into() });
+            continue;
+        };
+        let answer = guarded(|| {
+            pool.install(|| {
+                let mut forward = |update| {
+                    notify(match update {
+                        Update::Stage(stage) => Event::Stage { epoch, stage },
+                        Update::Prompt(provenance) => Event::Prompt { epoch, provenance },
+                        Update::Token(token) => Event::Token { epoch, token },
+                    });
+                };
+                session.answer(&request, &mut Run::new(&cancel, &mut forward))
+            })
+        });
+        match answer {
+            Ok(answer) => notify(Event::Answered { epoch, answer: Arc::new(answer) }),
+            Err(e) => {
+                session.forget();
+                notify(Event::AskFailed { epoch, message: format!("{e:#}") });
+            }
+        }
+    }
+}
+
+/// Loads a model inside a thread pool of its own.
+pub fn load(options: &LoadOptions) -> Result<(rayon::ThreadPool, Session)> {
+    let pool = thread_pool(options.threads, options.background)?;
+    let session = pool.install(|| Session::open(options))?;
+    Ok((pool, session))
+}
+
+/// A pool for tensor work: `threads` or all cores, at lower priority when `background`.
+pub fn thread_pool(threads: Option<usize>, background: bool) -> Result<rayon::ThreadPool> {
+    let mut builder = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("tensor-{i}"));
+    if let Some(threads) = threads {
+        builder = builder.num_threads(threads);
+    }
+    if background {
+        builder = builder.start_handler(|_| lower_priority());
+    }
+    builder.build().context("cannot start the tensor threads")
+}
+
+/// Lowers the scheduling priority of the calling thread, so that the interface and the sound go first.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    #[allow(unsafe_code, reason = "there is no safe binding for a thread's own nice value")]
+    // SAFETY: setpriority takes no pointers; 0 names the calling thread on Linux. A refusal changes nothing.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+    }
+}
+
+/// Runs `f` and turns a panic into an error, so that the thread lives on.
+fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        let what = panic
+            .downcast_ref::<&str>()
+            .map(|s| (*s).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "unknown".into());
+        Err(anyhow::anyhow!("an internal fault: {what}"))
+    })
+}

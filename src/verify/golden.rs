@@ -1,0 +1,145 @@
+//! A file of reference tensors and the notes beside it, with a record of what was compared.
+//! Knows nothing of models.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use safetensors::tensor::Dtype;
+
+use crate::model::nn::weights::MappedFile;
+use crate::verify::{FileReport, TensorReport};
+
+/// Reference tensors of one case.
+pub struct Golden {
+    file: MappedFile,
+    path: PathBuf,
+    notes: serde_json::Value,
+    compared: BTreeSet<String>,
+    tensors: Vec<TensorReport>,
+}
+
+impl Golden {
+    /// Opens `path` and, where it exists, the JSON of the same name.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = MappedFile::open(path)?;
+        let beside = path.with_extension("json");
+        let notes = if beside.is_file() {
+            let text = std::fs::read_to_string(&beside)
+                .with_context(|| format!("cannot read the notes of the golden file ({})", beside.display()))?;
+            serde_json::from_str(&text).with_context(|| format!("not JSON ({})", beside.display()))?
+        } else {
+            serde_json::Value::Null
+        };
+        Ok(Self { file, path: path.to_owned(), notes, compared: BTreeSet::new(), tensors: Vec::new() })
+    }
+
+    /// The JSON beside the file; `Null` without one.
+    pub fn notes(&self) -> &serde_json::Value {
+        &self.notes
+    }
+
+    /// Whether there is such a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.file.get(name).is_some()
+    }
+
+    /// How many tensors `{prefix}0{suffix}`, `{prefix}1{suffix}`, … there are.
+    pub fn count(&self, prefix: &str, suffix: &str) -> usize {
+        (0..).take_while(|i| self.has(&format!("{prefix}{i}{suffix}"))).count()
+    }
+
+    /// Shape of a tensor.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
+        Ok(self.file.get(name).with_context(|| format!("no tensor {name}"))?.0.shape.clone())
+    }
+
+    /// Numbers of a tensor of any type.
+    pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        let (info, bytes) = self.file.get(name).with_context(|| format!("no tensor {name}"))?;
+        macro_rules! read {
+            ($t:ty) => {{
+                const N: usize = size_of::<$t>();
+                bytes.as_chunks::<N>().0.iter().map(|b| <$t>::from_le_bytes(*b) as f64).collect()
+            }};
+        }
+        Ok(match info.dtype {
+            Dtype::F64 => read!(f64),
+            Dtype::F32 => read!(f32),
+            Dtype::I64 => read!(i64),
+            Dtype::I32 => read!(i32),
+            Dtype::U8 => bytes.iter().map(|b| f64::from(*b)).collect(),
+            Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f64()).collect(),
+            Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f64()).collect(),
+            other => bail!("tensor {name} has type {other:?}, which no golden uses"),
+        })
+    }
+
+    /// Numbers of a tensor as f32.
+    pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
+        Ok(self.numbers(name)?.into_iter().map(|x| x as f32).collect())
+    }
+
+    /// Whole non-negative numbers of a tensor.
+    pub fn whole(&self, name: &str) -> Result<Vec<usize>> {
+        self.numbers(name)?
+            .into_iter()
+            .map(|x| {
+                ensure!(x >= 0.0 && x.fract() == 0.0 && x < 1e9, "{name} holds {x}, which is no count or id");
+                Ok(x as usize)
+            })
+            .collect()
+    }
+
+    /// Compares numbers of ours with the tensor `name`.
+    pub fn compare(&mut self, name: &str, ours: &[f64], tolerance: f64) -> Result<()> {
+        let theirs = self.numbers(name)?;
+        self.record(name, difference(ours, &theirs), tolerance);
+        Ok(())
+    }
+
+    /// Compares f32 numbers of ours with the tensor `name`.
+    pub fn compare_floats(&mut self, name: &str, ours: &[f32], tolerance: f64) -> Result<()> {
+        let ours: Vec<f64> = ours.iter().map(|x| f64::from(*x)).collect();
+        self.compare(name, &ours, tolerance)
+    }
+
+    /// Records a difference that was found elsewhere.
+    pub fn record(&mut self, name: &str, max_error: f64, tolerance: f64) {
+        self.compared.insert(name.to_owned());
+        self.tensors.push(TensorReport { name: name.to_owned(), max_error, tolerance, passed: max_error <= tolerance });
+    }
+
+    /// `5e-4 · max(1, std)` of a tensor: the tolerance of intermediate results.
+    pub fn scaled_tolerance(&self, name: &str) -> Result<f64> {
+        let x = self.numbers(name)?;
+        let n = x.len().max(1) as f64;
+        let mean = x.iter().sum::<f64>() / n;
+        let std = (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+        // A tensor with a wild number in it must not excuse itself by its own spread.
+        Ok(5e-4 * if std.is_finite() { std.clamp(1.0, 1e3) } else { 1.0 })
+    }
+
+    /// The report of everything compared.
+    pub fn report(self) -> FileReport {
+        let mut not_compared: Vec<String> = self
+            .file
+            .tensors()
+            .into_keys()
+            .filter(|n| !self.compared.contains(n) && !n.starts_with("gen_delta."))
+            .collect();
+        not_compared.sort();
+        FileReport { file: self.path, tensors: self.tensors, not_compared }
+    }
+}
+
+/// Largest absolute difference; infinite where lengths differ or a number is not finite.
+pub fn difference(ours: &[f64], theirs: &[f64]) -> f64 {
+    if ours.len() != theirs.len() {
+        return f64::INFINITY;
+    }
+    ours.iter().zip(theirs).fold(0.0, |worst, (a, b)| {
+        let d = (a - b).abs();
+        if d.is_finite() { worst.max(d) } else { f64::INFINITY }
+    })
+}
