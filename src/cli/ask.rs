@@ -67,7 +67,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     max_pixels: Option<usize>,
     #[command(flatten)]
-    checkpoint: checkpoint::Args,
+    checkpoint: checkpoint::ModelArgs,
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = Decoding::default().max_new_tokens)]
     max_new_tokens: usize,

@@ -16,7 +16,7 @@ use crate::settings::Decoding;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    checkpoint: checkpoint::Args,
+    checkpoint: checkpoint::ModelArgs,
     /// Prepared inputs: ids, pixels, mel frames
     #[arg(long, value_name = "FILE")]
     inputs: PathBuf,
@@ -51,6 +51,7 @@ struct Report {
 }
 
 #[derive(Debug, Clone, Serialize)]
+#[allow(clippy::struct_field_names, reason = "the postfix is the unit")]
 struct RunReport {
     vision_s: f64,
     audio_s: f64,

@@ -10,7 +10,7 @@ use crate::model::nn::weights::Hold;
 
 /// Which model, where and how.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub struct ModelArgs {
     /// Checkpoint folder, hub id (looked up in the local cache), or `bundled`
     #[arg(long, value_name = "DIR|HUB-ID|bundled", default_value = "bundled")]
     pub model: String,
@@ -57,7 +57,7 @@ pub enum Dtype {
     Q4K,
 }
 
-impl Args {
+impl ModelArgs {
     /// Finds the checkpoint and turns the arguments into what the engine wants.
     pub fn load_options(&self) -> Result<LoadOptions> {
         let dir = find(&self.model)?;
@@ -124,7 +124,7 @@ fn bundled() -> Result<PathBuf> {
 }
 
 /// Where the hub keeps its files: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
-fn hub_cache() -> PathBuf {
+pub fn hub_cache() -> PathBuf {
     if let Some(dir) = std::env::var_os("HF_HUB_CACHE") {
         return dir.into();
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::cli::{Outcome, print_json};
+use crate::media::Probe;
 
 /// Arguments of `modalens probe`.
 #[derive(Debug, clap::Args)]
@@ -18,11 +19,44 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let probe = crate::media::probe::probe(&args.file)?;
+    let probe = crate::media::probe(&args.file)?;
     if args.json {
         print_json(&probe)?;
     } else {
-        println!("{probe}");
+        print_text(&probe);
     }
     Ok(Outcome::Fine)
+}
+
+fn print_text(probe: &Probe) {
+    let length = probe.duration_secs.map_or("length unknown".into(), |s| format!("{s:.3} s"));
+    println!("{}, {length}{}", probe.container, if probe.still { ", a still" } else { "" });
+    if let Some(v) = &probe.video {
+        let fps = v.fps.map_or("frame rate unknown".into(), |f| format!("{f:.3} frames/s"));
+        let guess = if v.matrix_tagged { "" } else { " (by size)" };
+        println!(
+            "video    {} {}×{}, shown {}×{}, {fps}, {}, {}{guess} {} range, chroma {}",
+            v.codec,
+            v.width,
+            v.height,
+            v.display_width,
+            v.display_height,
+            v.pixel_format,
+            v.matrix,
+            v.range,
+            v.chroma_siting
+        );
+    }
+    for a in &probe.audio {
+        println!(
+            "audio {}  {} {} Hz {}{}{}{}",
+            a.track,
+            a.codec,
+            a.sample_rate,
+            a.layout,
+            a.language.as_ref().map(|l| format!(", {l}")).unwrap_or_default(),
+            if a.default { ", default" } else { "" },
+            if a.decodable { "" } else { ", cannot be decoded here" }
+        );
+    }
 }

@@ -14,6 +14,7 @@ use crate::engine::reuse::{AudioBlocks, BlockKey, Blocks, EncoderCache, PictureB
 use crate::engine::sampler::Sampler;
 use crate::event::{Answer, AnswerToken, Finish, ModelInfo, Request, Reuse, Stage, Timing};
 use crate::lens::recorder::Recorder;
+use crate::media::{probe, sample_clip_with};
 use crate::model::ModelError;
 use crate::model::nn::cache::KvCache;
 use crate::model::nn::edit::Edit;
@@ -143,7 +144,12 @@ impl Session {
         let started = Instant::now();
         (run.notify)(Update::Stage(Stage::Decode));
         let cancelled = || run.cancel.load(std::sync::atomic::Ordering::Relaxed);
-        let (clip, notes) = crate::media::sample::sample_clip(&request.clip, &request.sampling, &cancelled)?;
+        // Frames shrink to the model's size as they are decoded: a long clip never stands in memory at full size.
+        // A still has limits of its own and is only one.
+        let still = request.clip.video.as_deref().is_some_and(|path| probe(path).is_ok_and(|p| p.still));
+        let (processor, sampling) = (&self.processor, &request.sampling);
+        let mut shrink = |image| if still { image } else { processor.shrink(image, sampling) };
+        let (clip, notes) = sample_clip_with(&request.clip, sampling, &cancelled, &mut shrink)?;
         for note in notes {
             log::warn!("{note}");
         }

@@ -20,8 +20,20 @@ pub fn prepare_folder(dir: &Path) -> Result<()> {
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut std::fs::File) -> Result<()>) -> Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = || format!("cannot write {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(failed)?;
+    let mut file = readable_by_others().tempfile_in(dir).with_context(failed)?;
     write(file.as_file_mut()).with_context(failed)?;
     file.persist(path).map_err(|e| e.error).with_context(failed)?;
     Ok(())
+}
+
+/// Temporary files are private by default; results are made like any other file, as the umask says.
+fn readable_by_others() -> tempfile::Builder<'static, 'static> {
+    #[allow(unused_mut, reason = "only Unix has modes to set")]
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder
 }

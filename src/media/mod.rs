@@ -23,3 +23,9 @@ pub use picture::VideoFrame;
 pub use probe::{AudioInfo, Probe, VideoInfo, probe};
 pub use reader::{MAX_PIXELS, VideoReader};
 pub use sample::{MAX_AUDIO_SECS, sample_clip, sample_clip_with};
+
+/// FFmpeg's version, as the libraries that are loaded say it.
+pub fn ffmpeg_version() -> String {
+    let version = ffmpeg_next::format::version();
+    format!("libavformat {}.{}.{}", version >> 16, (version >> 8) & 0xff, version & 0xff)
+}

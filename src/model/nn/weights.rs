@@ -398,7 +398,7 @@ pub fn fingerprint(dir: &Path) -> Result<String, WeightError> {
         let map = map_file(&path).map_err(|source| WeightError::Read { path: path.clone(), source })?;
         hash.update(&map[..]);
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
 }
 
 /// Little-endian numbers of a stored type as `T`; `None` for types that hold no weights.

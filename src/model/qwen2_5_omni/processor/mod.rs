@@ -217,10 +217,14 @@ impl Processor {
     /// The messages of one case: system prompt, then the clip followed by the words.
     pub fn case_messages(&self, clip: SampledClip, prompt: &Prompt) -> Vec<Message> {
         let mut pieces = Vec::new();
-        match (clip.video, clip.audio) {
-            (Some(video), audio) => pieces.push(Piece::Video(video, audio)),
-            (None, Some(audio)) => pieces.push(Piece::Audio(audio)),
-            (None, None) => {}
+        match clip.video {
+            // One frame is a still: it has no soundtrack to interleave, a sound beside it stands alone.
+            Some(mut video) if video.frames.len() == 1 => {
+                pieces.push(Piece::Image(video.frames.swap_remove(0)));
+                pieces.extend(clip.audio.map(Piece::Audio));
+            }
+            Some(video) => pieces.push(Piece::Video(video, clip.audio)),
+            None => pieces.extend(clip.audio.map(Piece::Audio)),
         }
         let words = prompt.user_text();
         pieces.extend(words.parts.into_iter().map(|(part, range)| Piece::Text(part, words.text[range].to_owned())));
@@ -277,6 +281,17 @@ impl Processor {
         PixelLimits { min, max: sampling.max_pixels.unwrap_or(own.max).max(min) }
     }
 
+    /// A video frame at the size the model sees; preprocessing it again changes nothing. A picture that no grid fits
+    /// comes back as it is, for [`Self::process`] to refuse.
+    pub fn shrink(&self, image: RgbImage, sampling: &Sampling) -> RgbImage {
+        let limits = self.pixel_limits(true, sampling);
+        let factor = self.config.vision.token_edge();
+        match smart_resize(image.height, image.width, factor, limits.min, limits.max) {
+            Some([height, width]) => resize(&image, height, width),
+            None => image,
+        }
+    }
+
     /// Preprocesses a medium and gives the tokens that stand for it, marks included.
     fn medium(
         &self,
@@ -312,7 +327,7 @@ impl Processor {
                     Some(sound) => {
                         media.audio_in_video = true;
                         let heard = self.sound(sound, media);
-                        let inner = self.interleave(cells, second, heard);
+                        let inner = self.interleave(&cells, second, &heard);
                         framed(c.audio_start_token_id, inner, c.audio_end_token_id)
                     }
                 };
@@ -368,12 +383,7 @@ impl Processor {
 
     /// Video and audio tokens in turns, chunk by chunk, by the processor's rule: exact times, where the model's
     /// positions truncate. The two can disagree; the ids follow this one, as in the reference.
-    fn interleave(
-        &self,
-        seen: Vec<(u32, Source)>,
-        second_per_grid: f64,
-        heard: Vec<(u32, Source)>,
-    ) -> Vec<(u32, Source)> {
+    fn interleave(&self, seen: &[(u32, Source)], second_per_grid: f64, heard: &[(u32, Source)]) -> Vec<(u32, Source)> {
         let per_second = self.config.position_id_per_seconds;
         let per_chunk = (per_second * self.config.seconds_per_chunk).trunc();
         let time = |token: &(u32, Source)| match token.1 {
@@ -385,7 +395,7 @@ impl Processor {
         let heard_chunks = chunks(heard.iter().map(time), per_chunk);
         let mut out = Vec::with_capacity(seen.len() + heard.len());
         for i in 0..seen_chunks.len().max(heard_chunks.len()) {
-            for (tokens, chunks) in [(&seen, &seen_chunks), (&heard, &heard_chunks)] {
+            for (tokens, chunks) in [(seen, &seen_chunks), (heard, &heard_chunks)] {
                 if let Some(range) = chunks.get(i) {
                     out.extend_from_slice(&tokens[range.clone()]);
                 }

@@ -175,7 +175,7 @@ pub fn patchify(frames: &[RgbImage], layout: PatchLayout, table: &[[f32; 256]; 3
                 let Some(out) = patches.next() else { return };
                 let (top, left) = ((row * merge + dy) * patch, (col * merge + dx) * patch);
                 let mut next = out.iter_mut();
-                for channel in 0..3 {
+                for (channel, values) in table.iter().enumerate() {
                     for k in 0..temporal {
                         let frame = &frames[(step * temporal + k).min(frames.len() - 1)];
                         for y in top..top + patch {
@@ -183,7 +183,7 @@ pub fn patchify(frames: &[RgbImage], layout: PatchLayout, table: &[[f32; 256]; 3
                             let samples = frame.data[start..].iter().step_by(3).take(patch);
                             // `samples` first: zip asks its left side first, and must not take a place it cannot fill.
                             for (sample, value) in samples.zip(next.by_ref()) {
-                                *value = table[channel][usize::from(*sample)];
+                                *value = values[usize::from(*sample)];
                             }
                         }
                     }

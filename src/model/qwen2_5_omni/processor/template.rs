@@ -55,7 +55,7 @@ impl<'a> Layout<'a> {
                 } else {
                     self.flush()?;
                     for (id, source) in medium(piece)? {
-                        self.push(id, source);
+                        self.push(id, &source);
                     }
                 }
             }
@@ -89,13 +89,13 @@ impl<'a> Layout<'a> {
 
     fn special(&mut self, id: u32) -> Result<(), ProcessorError> {
         self.flush()?;
-        self.push(id, Source::Special);
+        self.push(id, &Source::Special);
         Ok(())
     }
 
-    fn push(&mut self, id: u32, source: Source) {
+    fn push(&mut self, id: u32, source: &Source) {
         self.laid.ids.push(id);
-        self.laid.provenance.tokens.push(self.processor.shown(id, &source));
+        self.laid.provenance.tokens.push(self.processor.shown(id, source));
     }
 
     /// Tokenizes the words collected so far. A token belongs to the field that its first byte belongs to.
@@ -112,7 +112,7 @@ impl<'a> Layout<'a> {
             };
             let start = piece.bytes.start - range.start;
             let end = piece.bytes.end.min(range.end).max(piece.bytes.start) - range.start;
-            self.push(piece.id, Source::Text { part: *part, bytes: start..end });
+            self.push(piece.id, &Source::Text { part: *part, bytes: start..end });
         }
         Ok(())
     }
