@@ -1,1 +1,57 @@
-//! Training: the bundled model and adapters. Knows nothing of windows.
+//! Training through the same model code that answers: variables in place of files, the eager mode of the
+//! attention door, and a loss on the answer's tokens. Knows nothing of windows, engines or the command line.
+
+pub mod checkpoint;
+pub mod optimizer;
+pub mod variables;
+
+use std::path::PathBuf;
+
+use crate::model::nn::weights::WeightError;
+
+/// Why training stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TuneError {
+    /// The options contradict each other or the material.
+    #[error("{0}")]
+    Options(String),
+    /// A file could not be read.
+    #[error("cannot read: {source} ({})", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write: {source} ({})", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A checkpoint does not belong to this run.
+    #[error("cannot resume from this checkpoint: {0}")]
+    Resume(String),
+    /// The numbers ran away.
+    #[error("training cannot go on at step {step}: {what}; lower the learning rate or start anew")]
+    Diverged {
+        /// What went wrong.
+        what: String,
+        /// At which step.
+        step: usize,
+    },
+    /// The weights of a checkpoint folder.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// A configuration.
+    #[error(transparent)]
+    Config(#[from] crate::model::qwen2_5_omni::config::ConfigError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
+    /// A tensor operation.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}

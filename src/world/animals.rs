@@ -58,7 +58,11 @@ pub fn dog(pen: &mut Pen, m: &Motion, look: &Look) {
 pub fn cat(pen: &mut Pen, m: &Motion, look: &Look) {
     let (fur, dark, light) = (look.body, look.body.shade(-0.35), look.body.shade(0.6));
     let sway = sin(m.t * (2.2 + 3.0 * m.active) + look.phase * TAU) * 0.18;
-    pen.line(&curve(&[[0.28, 0.9], [0.72, 0.86], [0.86, 0.45], [0.7 + sway, 0.1], [0.84 + 1.4 * sway, -0.22]]), 0.13, dark);
+    pen.line(
+        &curve(&[[0.28, 0.9], [0.72, 0.86], [0.86, 0.45], [0.7 + sway, 0.1], [0.84 + 1.4 * sway, -0.22]]),
+        0.13,
+        dark,
+    );
     pen.polygon(&blob(&[[-0.24, 0.0], [0.2, 0.0], [0.42, 0.62], [0.38, 1.0], [-0.4, 1.0], [-0.42, 0.6]]), fur);
     pen.polygon(&blob(&[[-0.14, 0.2], [0.12, 0.2], [0.15, 0.6], [0.0, 0.8], [-0.16, 0.6]]), light);
     pen.line(&[[-0.01, 0.72], [-0.01, 0.96]], 0.03, dark);
@@ -153,7 +157,10 @@ pub fn frog(pen: &mut Pen, m: &Motion, look: &Look) {
                 }
             });
         }
-        pen.polygon(&blob(&[[-0.42, -0.86], [0.42, -0.86], [0.68, -0.4], [0.5, 0.0], [-0.5, 0.0], [-0.68, -0.4]]), skin);
+        pen.polygon(
+            &blob(&[[-0.42, -0.86], [0.42, -0.86], [0.68, -0.4], [0.5, 0.0], [-0.5, 0.0], [-0.68, -0.4]]),
+            skin,
+        );
         pen.polygon(&blob(&[[-0.34, -0.42], [0.34, -0.42], [0.4, -0.08], [0.0, 0.0], [-0.4, -0.08]]), light);
         for (x, y, r) in [(-0.5, -0.5, 0.06), (0.52, -0.42, 0.07), (0.4, -0.62, 0.045), (-0.36, -0.66, 0.04)] {
             pen.disc([x, y], r, dark);
@@ -163,7 +170,11 @@ pub fn frog(pen: &mut Pen, m: &Motion, look: &Look) {
             pen.ellipse([0.0, -0.24 + 0.06 * m.open], [0.22 + 0.3 * m.open, 0.1 + 0.28 * m.open], light.shade(0.35));
             pen.leaf([-0.12, -0.3], [0.06, 0.03 + 0.08 * m.open], 0.5, WHITE.alpha(0.8));
         }
-        pen.line(&curve(&[[-0.52, -0.58], [-0.3, -0.46], [0.0, -0.43], [0.3, -0.46], [0.52, -0.58]]), 0.045, dark.shade(-0.3));
+        pen.line(
+            &curve(&[[-0.52, -0.58], [-0.3, -0.46], [0.0, -0.43], [0.3, -0.46], [0.52, -0.58]]),
+            0.045,
+            dark.shade(-0.3),
+        );
         for x in [-0.36, 0.36] {
             pen.disc([x, -0.98], 0.24, skin);
             pen.eye([x, -1.0], 0.17, blink(m, look));
@@ -172,7 +183,11 @@ pub fn frog(pen: &mut Pen, m: &Motion, look: &Look) {
             pen.disc([x, -0.66], 0.025, dark);
         }
         for side in [-1.0, 1.0] {
-            pen.line(&curve(&[[side * 0.36, -0.34], [side * 0.46, -0.14], [side * 0.34, 0.0]]), 0.13, skin.shade(-0.12));
+            pen.line(
+                &curve(&[[side * 0.36, -0.34], [side * 0.46, -0.14], [side * 0.34, 0.0]]),
+                0.13,
+                skin.shade(-0.12),
+            );
             pen.ellipse([side * 0.32, 0.0], [0.15, 0.05], skin.shade(-0.12));
         }
     });

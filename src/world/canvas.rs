@@ -114,9 +114,7 @@ impl Pen {
     pub fn with(&mut self, [x, y]: Point, turn: f64, [sx, sy]: [f64; 2], draw: impl FnOnce(&mut Self)) {
         let outer = self.place;
         let (c, s) = (cos(turn), sin(turn));
-        let inner = |v: [f64; 2]| {
-            [outer.x[0] * v[0] + outer.y[0] * v[1], outer.x[1] * v[0] + outer.y[1] * v[1]]
-        };
+        let inner = |v: [f64; 2]| [outer.x[0] * v[0] + outer.y[0] * v[1], outer.x[1] * v[0] + outer.y[1] * v[1]];
         self.place = Place { origin: outer.at([x, y]), x: inner([c * sx, s * sx]), y: inner([-s * sy, c * sy]) };
         draw(self);
         self.place = outer;
@@ -287,7 +285,9 @@ mod tests {
             });
         });
         let [x0, y0, x1, y1] = bounds.unwrap();
-        assert!((x0 - 22.0).abs() < 0.1 && (x1 - 42.0).abs() < 0.1 && (y0 - 30.0).abs() < 0.1 && (y1 - 50.0).abs() < 0.1);
+        assert!(
+            (x0 - 22.0).abs() < 0.1 && (x1 - 42.0).abs() < 0.1 && (y0 - 30.0).abs() < 0.1 && (y1 - 50.0).abs() < 0.1
+        );
         let image = pen.image();
         let lit = |x: usize, y: usize| image.data[(y * 64 + x) * 3] > 128;
         assert!(lit(32, 40) && lit(24, 40) && !lit(20, 40) && !lit(43, 40));

@@ -84,7 +84,8 @@ impl Clip {
             1 => Some((caption(&mut cast, condition, seen, heard), true)),
             _ => {
                 let wrong = other(&mut cast, &[seen, heard]);
-                let also_wrong = if condition == Condition::Swapped { other(&mut cast, &[seen, heard, wrong]) } else { wrong };
+                let also_wrong =
+                    if condition == Condition::Swapped { other(&mut cast, &[seen, heard, wrong]) } else { wrong };
                 Some((caption(&mut cast, condition, wrong, also_wrong), false))
             }
         };
@@ -195,7 +196,8 @@ mod tests {
         let (mut right, mut wrong) = (0, 0);
         for index in 0..60 {
             let truth = Clip::new(8, index, Condition::Aligned).truth(Vec::new());
-            let (Some(caption), Some(is_true), Some(class)) = (truth.caption, truth.caption_is_true, truth.visual_class)
+            let (Some(caption), Some(is_true), Some(class)) =
+                (truth.caption, truth.caption_is_true, truth.visual_class)
             else {
                 continue;
             };

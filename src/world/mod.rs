@@ -19,4 +19,5 @@ pub mod things;
 
 pub use cast::{Class, Condition, Position, When};
 pub use clip::{Clip, Truth};
+pub use dataset::{Options, Report, Row, WorldError, read_metadata, write_dataset};
 pub use question::{Captions, Kind, NONE_OF_THE_ABOVE, Question};

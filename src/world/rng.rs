@@ -27,6 +27,10 @@ pub enum Stream {
     SwapScore = 6,
     /// The order of classes in a round.
     Round = 7,
+    /// Initial weights of a model.
+    Weights = 8,
+    /// The order of training material.
+    Batch = 9,
 }
 
 /// A seeded source of random numbers.
@@ -143,7 +147,7 @@ mod tests {
         assert_ne!(other.word(), words[0]);
     }
 
-    const WORDS: [u64; 3] = [0, 0, 0];
+    const WORDS: [u64; 3] = [0xf98f_739f_87be_d130, 0xe8e9_2274_65c3_3730, 0x1445_42cb_57aa_5e7b];
 
     #[test]
     fn ranges_hold_and_reach_both_ends() {

@@ -112,8 +112,11 @@ impl Scene {
 
         let night = rng.chance(0.25);
         let sky_hue = rng.unit();
-        let (saturation, lightness) =
-            if night { (rng.range(0.25, 0.5), rng.range(0.16, 0.26)) } else { (rng.range(0.3, 0.7), rng.range(0.76, 0.88)) };
+        let (saturation, lightness) = if night {
+            (rng.range(0.25, 0.5), rng.range(0.16, 0.26))
+        } else {
+            (rng.range(0.3, 0.7), rng.range(0.76, 0.88))
+        };
         let sky = Ink::hsl(sky_hue, saturation, lightness);
         let ground_hue = rng.unit();
         let ground =
@@ -128,13 +131,18 @@ impl Scene {
             hue = rng.unit();
         }
         let look = Look {
-            body: Ink::hsl(hue, rng.range(0.45, 0.8), if night { rng.range(0.52, 0.66) } else { rng.range(0.42, 0.58) }),
+            body: Ink::hsl(
+                hue,
+                rng.range(0.45, 0.8),
+                if night { rng.range(0.52, 0.66) } else { rng.range(0.42, 0.58) },
+            ),
             second: Ink::hsl(hue + rng.range(0.3, 0.7), rng.range(0.3, 0.6), rng.range(0.4, 0.55)),
             accent: Ink::hsl(hue + rng.range(0.25, 0.75), rng.range(0.6, 0.85), rng.range(0.5, 0.62)),
             phase: rng.unit(),
             variant: rng.word(),
         };
-        let backdrop = *rng.pick(&[Backdrop::Hills, Backdrop::Room, Backdrop::Beach, Backdrop::City, Backdrop::Stripes]);
+        let backdrop =
+            *rng.pick(&[Backdrop::Hills, Backdrop::Room, Backdrop::Beach, Backdrop::City, Backdrop::Stripes]);
         let details = (0..12).map(|_| [rng.unit(), rng.unit(), rng.unit()]).collect();
         let mut bystanders = Vec::new();
         let mut others: Vec<Position> = Position::ALL.into_iter().filter(|p| *p != position).collect();
@@ -355,7 +363,10 @@ impl Bystander {
                 }
                 Prop::Fence => {
                     for x in [-0.75, -0.25, 0.25, 0.75] {
-                        pen.polygon(&[[x - 0.14, 0.0], [x - 0.14, -0.8], [x, -0.98], [x + 0.14, -0.8], [x + 0.14, 0.0]], ink.shade(0.5));
+                        pen.polygon(
+                            &[[x - 0.14, 0.0], [x - 0.14, -0.8], [x, -0.98], [x + 0.14, -0.8], [x + 0.14, 0.0]],
+                            ink.shade(0.5),
+                        );
                     }
                     pen.block([-1.0, -0.62, 1.0, -0.5], 0.02, ink.shade(0.35));
                     pen.block([-1.0, -0.28, 1.0, -0.16], 0.02, ink.shade(0.35));

@@ -126,7 +126,8 @@ impl Score {
         };
         if let Some(event) = last.map(|i| self.events[i]) {
             motion.since = t - event.start;
-            motion.open = smoothstep(-0.01, 0.05, motion.since) * (1.0 - smoothstep(event.end - 0.06, event.end + 0.04, t));
+            motion.open =
+                smoothstep(-0.01, 0.05, motion.since) * (1.0 - smoothstep(event.end - 0.06, event.end + 0.04, t));
             motion.open *= event.accent;
             motion.pulse = event.accent * exp(-motion.since / 0.13);
         }

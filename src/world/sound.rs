@@ -110,9 +110,21 @@ impl Sound {
             // Inharmonic partials of a church bell: hum, prime, tierce, quint, nominal …
             Class::Bell => {
                 let prime = base * 620.0;
-                let partials = [(0.5, 0.5, 1.6), (1.0, 0.9, 2.4), (1.19, 0.75, 2.8), (1.5, 0.4, 3.5), (2.0, 0.9, 3.4), (2.74, 0.5, 5.0), (3.76, 0.35, 7.0), (5.1, 0.2, 9.0)];
+                let partials = [
+                    (0.5, 0.5, 1.6),
+                    (1.0, 0.9, 2.4),
+                    (1.19, 0.75, 2.8),
+                    (1.5, 0.4, 3.5),
+                    (2.0, 0.9, 3.4),
+                    (2.74, 0.5, 5.0),
+                    (3.76, 0.35, 7.0),
+                    (5.1, 0.2, 9.0),
+                ];
                 tone.sampled(|t, _, _| {
-                    partials.iter().map(|(ratio, gain, decay)| gain * exp(-decay * t) * sin(TAU * prime * ratio * t)).sum::<f64>()
+                    partials
+                        .iter()
+                        .map(|(ratio, gain, decay)| gain * exp(-decay * t) * sin(TAU * prime * ratio * t))
+                        .sum::<f64>()
                 })
             }
             // A thump that drops in pitch, and the skin's slap.
@@ -128,7 +140,8 @@ impl Sound {
                 let ring = base * if event.accent > 0.9 { 2500.0 } else { 1800.0 };
                 tone.sampled(|t, _, noise| {
                     let second = (t - 0.018).max(0.0);
-                    let tail = if t > 0.018 { 0.6 * exp(-second * 260.0) * sin(TAU * 1.3 * ring * second) } else { 0.0 };
+                    let tail =
+                        if t > 0.018 { 0.6 * exp(-second * 260.0) * sin(TAU * 1.3 * ring * second) } else { 0.0 };
                     exp(-t * 190.0) * (sin(TAU * ring * t) + 0.5 * noise) + tail
                 })
             }
@@ -136,7 +149,9 @@ impl Sound {
             Class::Car => {
                 let (a, b) = (base * 405.0, base * 405.0 * (1.2 + 0.06 * self.timbre));
                 let reeds = |u: f64| [a, b].map(|f| f * (0.97 + 0.03 * smoothstep(0.0, 0.08, u)));
-                let reed = |f: f64| tone.clone().harmonics(|u| reeds(u)[usize::from(f != a)], |f, _| 1.0 / (1.0 + f / 1800.0), 0.0);
+                let reed = |f: f64| {
+                    tone.clone().harmonics(|u| reeds(u)[usize::from(f != a)], |f, _| 1.0 / (1.0 + f / 1800.0), 0.0)
+                };
                 reed(a).iter().zip(reed(b)).map(|(x, y)| x + y).collect()
             }
             // A puff of steam: noise through a resonance that sinks.
@@ -191,7 +206,9 @@ impl Sound {
         }
         // Quiet classes by nature are normalised, loud ones too: no class is known by its peak alone.
         let peak = out.iter().fold(1e-9_f64, |a, b| a.max(b.abs()));
-        out.iter_mut().for_each(|x| *x *= event.accent / peak);
+        for x in &mut out {
+            *x *= event.accent / peak;
+        }
         out
     }
 }

@@ -35,7 +35,7 @@ pub fn bell(pen: &mut Pen, m: &Motion, look: &Look) {
         pen.line(&[[side * 0.82, -0.5], [side * 0.5, -0.86]], 0.07, wood.shade(-0.3));
     }
     // Each stroke pushes it to the other side; left alone it comes to rest.
-    let side = if m.count % 2 == 0 { -1.0 } else { 1.0 };
+    let side = if m.count.is_multiple_of(2) { -1.0 } else { 1.0 };
     let swing = if m.count == 0 { 0.0 } else { side * 0.5 * cos(m.since * 6.2) * exp(-m.since * 0.9) };
     pen.with([0.0, -0.84], swing, [1.0, 1.0], |pen| {
         pen.block([-0.1, -0.04, 0.1, 0.16], 0.05, dark);
@@ -47,7 +47,18 @@ pub fn bell(pen: &mut Pen, m: &Motion, look: &Look) {
         let mut other: Vec<_> = shape.iter().rev().map(|[x, y]| [-x, *y]).collect();
         shape.append(&mut other);
         pen.polygon(&shape, metal);
-        pen.polygon(&curve(&[[-0.12, 0.16], [-0.24, 0.36], [-0.3, 0.8], [-0.46, 1.12], [-0.3, 1.12], [-0.17, 0.8], [-0.12, 0.36]]), light.alpha(0.8));
+        pen.polygon(
+            &curve(&[
+                [-0.12, 0.16],
+                [-0.24, 0.36],
+                [-0.3, 0.8],
+                [-0.46, 1.12],
+                [-0.3, 1.12],
+                [-0.17, 0.8],
+                [-0.12, 0.36],
+            ]),
+            light.alpha(0.8),
+        );
         pen.block([-0.7, 1.1, 0.7, 1.22], 0.06, dark);
         pen.line(&[[-0.4, 0.72], [0.4, 0.72]], 0.05, dark);
     });
@@ -78,7 +89,7 @@ pub fn drum(pen: &mut Pen, m: &Motion, look: &Look) {
     }
     for (i, side) in [(0, -1.0), (1, 1.0)] {
         // The stick whose turn it is comes down; the other waits above.
-        let down = if m.count > 0 && (m.count + i) % 2 == 0 { m.pulse } else { 0.0 };
+        let down = if m.count > 0 && (m.count + i).is_multiple_of(2) { m.pulse } else { 0.0 };
         let lift = 0.55 + 0.05 * sin(m.t * 3.0 + side) + 0.12 * m.active;
         let angle = side * lift * (1.0 - down);
         pen.with([side * 0.86, -0.42], -angle, [side, 1.0], |pen| {
@@ -96,7 +107,7 @@ pub fn clock(pen: &mut Pen, m: &Motion, look: &Look) {
     pen.block([-0.62, 0.84, 0.62, 1.0], 0.04, dark);
     pen.block([-0.3, 0.2, 0.3, 0.8], 0.05, dark.shade(-0.4));
     // Each tick throws the pendulum to the other side; while it does not tick, it hangs.
-    let side = if m.count % 2 == 0 { -1.0 } else { 1.0 };
+    let side = if m.count.is_multiple_of(2) { -1.0 } else { 1.0 };
     let swing = if m.count == 0 { 0.0 } else { side * m.active * 0.36 * cos((m.since / 0.27).min(1.0) * PI) };
     pen.with([0.0, 0.16], swing, [1.0, 1.0], |pen| {
         pen.line(&[[0.0, 0.0], [0.0, 0.44]], 0.045, Ink::rgb8(250, 214, 100));
@@ -126,11 +137,17 @@ pub fn car(pen: &mut Pen, m: &Motion, look: &Look) {
     let shake = 0.03 * m.open * sin(m.t * 52.0) + 0.008 * sin(m.t * 31.0);
     if m.open > 0.05 {
         pen.aside(|pen| {
-            pen.polygon(&[[-0.98, 0.42], [-1.7, 0.24], [-1.7, 0.76], [-0.98, 0.56]], Ink::rgb8(255, 236, 140).alpha(0.5 * m.open));
+            pen.polygon(
+                &[[-0.98, 0.42], [-1.7, 0.24], [-1.7, 0.76], [-0.98, 0.56]],
+                Ink::rgb8(255, 236, 140).alpha(0.5 * m.open),
+            );
         });
     }
     pen.with([0.0, shake], 0.0, [1.0, 1.0], |pen| {
-        pen.polygon(&curve(&[[-0.62, 0.24], [-0.4, -0.24], [-0.1, -0.34], [0.34, -0.32], [0.6, 0.0], [0.74, 0.24]]), dark);
+        pen.polygon(
+            &curve(&[[-0.62, 0.24], [-0.4, -0.24], [-0.1, -0.34], [0.34, -0.32], [0.6, 0.0], [0.74, 0.24]]),
+            dark,
+        );
         let glass = Ink::rgb8(190, 228, 244);
         pen.polygon(&[[-0.48, 0.2], [-0.32, -0.16], [-0.06, -0.22], [-0.06, 0.2]], glass);
         pen.polygon(&[[0.04, 0.2], [0.04, -0.22], [0.3, -0.2], [0.52, 0.2]], glass);

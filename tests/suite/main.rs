@@ -3,3 +3,4 @@
 mod attention;
 mod media;
 mod tiny;
+mod world;
