@@ -4,3 +4,4 @@ mod attention;
 mod media;
 mod tiny;
 mod world;
+mod shaders;
