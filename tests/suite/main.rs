@@ -1,7 +1,8 @@
 //! The one integration-test binary: each area is a module, so that the large dependencies link once.
 
+mod architecture;
 mod attention;
 mod media;
+mod shaders;
 mod tiny;
 mod world;
-mod shaders;
