@@ -25,7 +25,7 @@ const SKIP_FROM: usize = 2_000;
 /// Sound that starts later than this after the picture is preceded by silence, so that both stay level.
 const LEAD_SECS: f64 = 0.04;
 
-/// Samples a clip: frames by [`frame_indices`], upright, in square pixels, RGB; sound at 16 kHz, mono.
+/// Samples a clip: frames by `frame_indices`, upright, in square pixels, RGB; sound at 16 kHz, mono.
 ///
 /// Returns the clip and notes for the user (sound cut, nothing to hear, file cut off), each one sentence.
 /// With [`FrameEdit::Shuffle`] the pictures change places and the times stay in order: slot `i` shows another
