@@ -1,25 +1,35 @@
 //! Media: files in (probe, exact frames, placed sound, what a model is given), files out (encoder).
-//! The only part that names FFmpeg. Knows nothing of models, windows or the library; times are seconds from the
+//! The only part that names FFmpeg, and `sink` the only file that names cpal. Knows nothing of models, windows or the library; times are seconds from the
 //! container's start everywhere.
 //!
 //! - [`probe`] says what is in a file; [`VideoReader`] and [`AudioReader`] decode it by presentation time.
 //! - [`sample_clip`] turns a [`ClipSpec`](crate::clip::ClipSpec) into what a model is given.
+//! - [`Playback`] plays one: frames pulled by time, sound whose played samples are the time; [`Peaks`] outlines it.
 //! - [`Encoder`] writes a file, whole or not at all.
 
 mod audio;
+mod clock;
 mod encode;
 mod error;
+mod mixer;
+mod null_sink;
+mod peaks;
 mod picture;
+mod playback;
 mod probe;
 mod raw;
 mod reader;
 mod sample;
+mod sink;
 mod source;
 
 pub use audio::{AudioChunk, AudioReader};
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use encode::{AudioParams, EncodeSpeed, Encoder, VideoParams};
 pub use error::MediaError;
+pub use peaks::{Peaks, waveform};
 pub use picture::VideoFrame;
+pub use playback::{ManualOutput, MediaEvent, Output, Playback};
 pub use probe::{AudioInfo, Probe, VideoInfo, probe};
 pub use reader::{MAX_PIXELS, VideoReader};
 pub use sample::{MAX_AUDIO_SECS, sample_clip, sample_clip_with};

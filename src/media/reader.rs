@@ -39,6 +39,7 @@ pub struct VideoReader {
     last_ticks: Option<i64>,
     /// Presentation time of the last frame handed out.
     last_secs: Option<f64>,
+    end_secs: Option<f64>,
     draining: bool,
     decoded_any: bool,
 }
@@ -66,6 +67,10 @@ impl VideoReader {
             rotation_degrees: rotation(&stream),
             pixel_aspect: aspect(ffmpeg::Rational::new(header.sample_aspect.0, header.sample_aspect.1)).unwrap_or(1.0),
         };
+        let end_secs = raw::known(stream.duration()).filter(|d| *d > 0).map(|d| {
+            let start = raw::known(stream.start_time()).map_or(0.0, |t| t as f64 * tick_secs - source.start_secs());
+            start + d as f64 * tick_secs
+        });
         let decoder = open_decoder(&source, &stream)?;
         source.keep_only(index);
         Ok(Self {
@@ -79,6 +84,7 @@ impl VideoReader {
             ready: VecDeque::new(),
             last_ticks: None,
             last_secs: None,
+            end_secs,
             draining: false,
             decoded_any: false,
         })
@@ -87,6 +93,16 @@ impl VideoReader {
     /// The file being read.
     pub fn path(&self) -> &Path {
         self.source.path()
+    }
+
+    /// Where the picture ends by the container's word, in seconds.
+    pub fn end_secs(&self) -> Option<f64> {
+        self.end_secs.or_else(|| self.source.duration_secs())
+    }
+
+    /// Whether the file is one still image.
+    pub fn is_still(&self) -> bool {
+        self.source.is_still()
     }
 
     /// The next frame in presentation order; `None` at the end (also where a damaged file ends early).
@@ -110,15 +126,23 @@ impl VideoReader {
     /// # Errors
     /// As for [`next_frame`](Self::next_frame).
     pub fn seek(&mut self, t_secs: f64) -> Result<(), MediaError> {
+        self.seek_unless(t_secs, &|| false).map(|_| ())
+    }
+
+    /// [`seek`](Self::seek), given up as soon as `stale` says so: then false, and only another seek makes sense.
+    pub(crate) fn seek_unless(&mut self, t_secs: f64, stale: &dyn Fn() -> bool) -> Result<bool, MediaError> {
         let t_secs = if t_secs.is_finite() { t_secs + EPSILON_SECS } else { 0.0 };
         if let Some(last) = self.last_secs.filter(|last| *last <= t_secs && t_secs - last < DECODE_ON_SECS) {
             // Only with a frame in hand that is later than the last one is the way forward certain.
-            if self.forward_from(last, t_secs)? {
-                return Ok(());
+            if self.forward_from(last, t_secs, stale)? {
+                return Ok(true);
             }
         }
         let mut back_secs = 0.0;
         loop {
+            if stale() {
+                return Ok(false);
+            }
             let target = t_secs - back_secs;
             let from_start = target <= 0.0 || !self.jump(target);
             if from_start {
@@ -126,7 +150,7 @@ impl VideoReader {
             }
             let Some(first) = self.decode()? else {
                 if from_start {
-                    return Ok(());
+                    return Ok(true);
                 }
                 // Nothing decodes from that key frame on: try an earlier one.
                 back_secs = next_back(back_secs);
@@ -137,16 +161,26 @@ impl VideoReader {
                 back_secs = next_back(back_secs);
                 continue;
             }
-            return self.settle(first, t_secs);
+            return self.settle(first, t_secs, stale);
         }
     }
 
     /// Decodes on until a frame later than `t_secs`, keeping the one before it and that one.
-    fn settle(&mut self, first: (frame::Video, i64), t_secs: f64) -> Result<(), MediaError> {
+    fn settle(
+        &mut self,
+        first: (frame::Video, i64),
+        t_secs: f64,
+        stale: &dyn Fn() -> bool,
+    ) -> Result<bool, MediaError> {
         let mut shown = first;
         let mut next = None;
         if self.secs(shown.1) <= t_secs {
             while let Some(frame) = self.decode()? {
+                if stale() {
+                    self.ready.clear();
+                    self.last_secs = None;
+                    return Ok(false);
+                }
                 if self.secs(frame.1) > t_secs {
                     next = Some(frame);
                     break;
@@ -159,11 +193,11 @@ impl VideoReader {
             let frame = self.present(frame, ticks)?;
             self.ready.push_back(frame);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Seeks forward without touching the demuxer. False when the shown frame cannot be had that way.
-    fn forward_from(&mut self, last_secs: f64, t_secs: f64) -> Result<bool, MediaError> {
+    fn forward_from(&mut self, last_secs: f64, t_secs: f64, stale: &dyn Fn() -> bool) -> Result<bool, MediaError> {
         use crate::frame::Planes;
         if self.ready.front().is_none_or(|f| f.pts_secs() > t_secs) {
             // The frame shown at `t_secs` is the one already handed out, or unknown: go the sure way.
@@ -174,8 +208,7 @@ impl VideoReader {
             if self.secs(frame.1) > t_secs {
                 return Ok(false);
             }
-            self.settle(frame, t_secs)?;
-            return Ok(true);
+            return self.settle(frame, t_secs, stale);
         }
         while self.ready.get(1).is_some_and(|f| f.pts_secs() <= t_secs) {
             self.ready.pop_front();

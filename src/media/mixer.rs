@@ -1,0 +1,484 @@
+//! What the audio callback does: takes samples from a lock-free ring, ramps them in and out, and counts what was
+//! played, which is the time. It never locks, allocates, frees, logs or waits.
+//! Knows nothing of devices, files or FFmpeg.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+/// Channels of everything between decoder and device: left and right.
+pub(crate) const CHANNELS: usize = 2;
+/// Length of every ramp: start, stop, seek, swap, volume. Short enough to feel immediate, long enough not to click.
+const RAMP_SECS: f64 = 0.005;
+/// Segments on their way to the mixer and back.
+const MAILBOX: usize = 8;
+
+/// A stretch of sound on the clip's axis: what plays from one seek (or swap) to the next.
+pub(crate) struct Segment {
+    /// Interleaved stereo samples.
+    pub(crate) samples: Consumer<f32>,
+    /// Set by the producer after its last sample: an empty ring is then silence, not an underrun.
+    pub(crate) complete: Arc<AtomicBool>,
+    /// Time of the first sample, in seconds.
+    pub(crate) base_secs: f64,
+    /// The seek this belongs to.
+    pub(crate) seek: u64,
+    /// Time goes on from where it is (another soundtrack) instead of jumping to `base_secs`.
+    pub(crate) keep_time: bool,
+}
+
+/// What the callback and the rest of the program tell each other: single atomic values only.
+pub(crate) struct Transport {
+    /// Whether time should run.
+    pub(crate) playing: AtomicBool,
+    /// Set by the mixer when it stopped at the end by itself.
+    pub(crate) reached_end: AtomicBool,
+    /// The newest seek whose first picture is ready: sound waits for it.
+    pub(crate) picture_ready: AtomicU64,
+    /// Callbacks in which samples were missing.
+    pub(crate) underruns: AtomicU64,
+    stop_secs: AtomicU64,
+    volume: AtomicU32,
+    muted: AtomicBool,
+    // A sequence lock over three numbers: the writer never waits, readers retry.
+    sequence: AtomicU32,
+    seek: AtomicU64,
+    floor_secs: AtomicU64,
+    end_secs: AtomicU64,
+    heard_at_secs: AtomicU64,
+}
+
+/// Where playing is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Reading {
+    /// The seek this belongs to; 0 before the first.
+    seek: u64,
+    /// The seek's target: the time is never before it.
+    floor_secs: f64,
+    /// Time of the end of what was handed to the device.
+    end_secs: f64,
+    /// When (on the clock) that end is heard.
+    heard_at_secs: f64,
+}
+
+impl Transport {
+    pub(crate) fn new() -> Self {
+        Self {
+            playing: AtomicBool::new(false),
+            reached_end: AtomicBool::new(false),
+            picture_ready: AtomicU64::new(0),
+            underruns: AtomicU64::new(0),
+            stop_secs: AtomicU64::new(f64::INFINITY.to_bits()),
+            volume: AtomicU32::new(1f32.to_bits()),
+            muted: AtomicBool::new(false),
+            sequence: AtomicU32::new(0),
+            seek: AtomicU64::new(0),
+            floor_secs: AtomicU64::new(0),
+            end_secs: AtomicU64::new(0),
+            heard_at_secs: AtomicU64::new(0),
+        }
+    }
+
+    /// Sets where playing stops by itself, in seconds.
+    pub(crate) fn set_stop(&self, secs: f64) {
+        self.stop_secs.store(secs.to_bits(), Ordering::Release);
+    }
+
+    /// Where playing stops by itself, in seconds.
+    pub(crate) fn stop(&self) -> f64 {
+        f64::from_bits(self.stop_secs.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_volume(&self, volume: f32) {
+        let volume = if volume.is_finite() { volume.clamp(0.0, 2.0) } else { 1.0 };
+        self.volume.store(volume.to_bits(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn volume(&self) -> f32 {
+        f32::from_bits(self.volume.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_muted(&self, muted: bool) {
+        self.muted.store(muted, Ordering::Relaxed);
+    }
+
+    pub(crate) fn muted(&self) -> bool {
+        self.muted.load(Ordering::Relaxed)
+    }
+
+    fn level(&self) -> f32 {
+        if self.muted() { 0.0 } else { self.volume() }
+    }
+
+    fn publish(&self, reading: Reading) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.seek.store(reading.seek, Ordering::Relaxed);
+        self.floor_secs.store(reading.floor_secs.to_bits(), Ordering::Relaxed);
+        self.end_secs.store(reading.end_secs.to_bits(), Ordering::Relaxed);
+        self.heard_at_secs.store(reading.heard_at_secs.to_bits(), Ordering::Relaxed);
+        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+    }
+
+    fn read(&self) -> Reading {
+        loop {
+            let before = self.sequence.load(Ordering::Acquire);
+            let reading = Reading {
+                seek: self.seek.load(Ordering::Relaxed),
+                floor_secs: f64::from_bits(self.floor_secs.load(Ordering::Relaxed)),
+                end_secs: f64::from_bits(self.end_secs.load(Ordering::Relaxed)),
+                heard_at_secs: f64::from_bits(self.heard_at_secs.load(Ordering::Relaxed)),
+            };
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
+                return reading;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The time that is heard at `now_secs` of the clock, if `seek` has reached the device: what was played less what
+    /// is still on its way to the ear.
+    pub(crate) fn position(&self, seek: u64, now_secs: f64) -> Option<f64> {
+        let r = self.read();
+        (r.seek == seek).then(|| (r.end_secs - (r.heard_at_secs - now_secs).max(0.0)).max(r.floor_secs))
+    }
+}
+
+/// The sending side of a mixer's mailbox.
+pub(crate) struct MixerLink {
+    segments: Producer<Segment>,
+    spent: Consumer<Segment>,
+}
+
+impl MixerLink {
+    /// Hands over a segment; gives it back when the mixer has not taken the earlier ones yet.
+    pub(crate) fn send(&mut self, segment: Segment) -> Result<(), Segment> {
+        self.sweep();
+        self.segments.push(segment).map_err(|rtrb::PushError::Full(s)| s)
+    }
+
+    /// Frees what the mixer has done with; the callback itself frees nothing.
+    pub(crate) fn sweep(&mut self) {
+        while self.spent.pop().is_ok() {}
+    }
+}
+
+/// The audio callback's state.
+pub(crate) struct Mixer {
+    transport: Arc<Transport>,
+    incoming: Consumer<Segment>,
+    spent: Producer<Segment>,
+    current: Option<Segment>,
+    next: Option<Segment>,
+    rate: f64,
+    /// Frames played of the current segment.
+    played: u64,
+    /// Frames to throw away, since time went on while a new soundtrack was prepared.
+    skip: u64,
+    /// The transport's gain, 0 when stopped.
+    fade: f32,
+    /// The volume as it is now.
+    level: f32,
+    step: f32,
+    heard_at_secs: f64,
+}
+
+impl Mixer {
+    /// A mixer for a device rate, and the link that feeds it.
+    pub(crate) fn new(transport: Arc<Transport>, rate: u32) -> (Self, MixerLink) {
+        let (segments, incoming) = RingBuffer::new(MAILBOX);
+        let (spent, done) = RingBuffer::new(MAILBOX * 2);
+        let rate = f64::from(rate.max(1));
+        let level = transport.level();
+        let mixer = Self {
+            transport,
+            incoming,
+            spent,
+            current: None,
+            next: None,
+            rate,
+            played: 0,
+            skip: 0,
+            fade: 0.0,
+            level,
+            step: (1.0 / (RAMP_SECS * rate)) as f32,
+            heard_at_secs: 0.0,
+        };
+        (mixer, MixerLink { segments, spent: done })
+    }
+
+    /// Fills interleaved stereo; the first frame of `out` will be heard at `heard_at_secs` of the clock.
+    pub(crate) fn fill(&mut self, out: &mut [f32], heard_at_secs: f64) {
+        self.receive();
+        let playing = self.transport.playing.load(Ordering::Acquire);
+        let level = self.transport.level();
+        let stop = self.transport.stop();
+        let mut missing = false;
+        let mut stopped = false;
+        let mut last_played = None;
+        for (i, frame) in out.as_chunks_mut::<CHANNELS>().0.iter_mut().enumerate() {
+            *frame = [0.0; CHANNELS];
+            if self.fade == 0.0 && self.next.is_some() {
+                self.install();
+            }
+            let run = playing && !stopped && self.next.is_none() && self.may_run();
+            let target = if run { 1.0 } else { 0.0 };
+            self.fade = approach(self.fade, target, self.step);
+            if self.fade == 0.0 {
+                continue;
+            }
+            let left_secs = stop - self.end_secs();
+            match self.take(left_secs) {
+                Taken::Frame(samples) => {
+                    self.level = approach(self.level, level, self.step);
+                    let gain = self.fade * self.level * (left_secs / RAMP_SECS).min(1.0) as f32;
+                    *frame = samples.map(|s| s * gain);
+                    last_played = Some(i + 1);
+                }
+                Taken::Missing => {
+                    missing = true;
+                    self.fade = 0.0;
+                }
+                Taken::End => {
+                    stopped = true;
+                    self.fade = 0.0;
+                }
+            }
+        }
+        if self.fade == 0.0 {
+            self.level = level;
+        }
+        if missing {
+            self.transport.underruns.fetch_add(1, Ordering::Relaxed);
+        }
+        if stopped && playing {
+            // In this order: whoever sees that playing stopped also sees why.
+            self.transport.reached_end.store(true, Ordering::Release);
+            self.transport.playing.store(false, Ordering::Release);
+        }
+        if let Some(frames) = last_played {
+            self.heard_at_secs = heard_at_secs + frames as f64 / self.rate;
+        }
+        if let Some(current) = &self.current {
+            self.transport.publish(Reading {
+                seek: current.seek,
+                floor_secs: current.base_secs,
+                end_secs: self.end_secs(),
+                heard_at_secs: self.heard_at_secs,
+            });
+        }
+    }
+
+    /// Takes the newest segment out of the mailbox; older ones are stale.
+    fn receive(&mut self) {
+        while self.spent.slots() > 1 {
+            let Ok(newer) = self.incoming.pop() else { return };
+            if let Some(mut stale) = self.next.replace(newer) {
+                // A new soundtrack right after a seek: the seek's jump must not be lost.
+                if let Some(next) = self.next.as_mut().filter(|next| next.keep_time && !stale.keep_time) {
+                    next.keep_time = false;
+                    std::mem::swap(&mut next.base_secs, &mut stale.base_secs);
+                }
+                // There is room: checked above.
+                let _ = self.spent.push(stale);
+            }
+        }
+    }
+
+    fn install(&mut self) {
+        if self.spent.slots() == 0 {
+            return;
+        }
+        let Some(mut next) = self.next.take() else { return };
+        self.skip = 0;
+        if next.keep_time {
+            let now = self.end_secs();
+            if self.current.is_some() {
+                let ahead = (now - next.base_secs).max(0.0);
+                self.skip = (ahead * self.rate).round() as u64;
+                next.base_secs = now;
+            }
+        } else {
+            // What is still on its way to the ear belongs to before the jump.
+            self.heard_at_secs = 0.0;
+        }
+        self.played = 0;
+        if let Some(old) = self.current.replace(next) {
+            let _ = self.spent.push(old);
+        }
+    }
+
+    fn may_run(&self) -> bool {
+        self.current.as_ref().is_some_and(|c| self.transport.picture_ready.load(Ordering::Acquire) >= c.seek)
+    }
+
+    fn end_secs(&self) -> f64 {
+        self.current.as_ref().map_or(0.0, |c| c.base_secs + self.played as f64 / self.rate)
+    }
+
+    fn take(&mut self, left_secs: f64) -> Taken {
+        let Some(current) = &mut self.current else { return Taken::Missing };
+        if left_secs <= 0.0 {
+            return Taken::End;
+        }
+        while self.skip > 0 && current.samples.slots() >= CHANNELS {
+            let _ = (current.samples.pop(), current.samples.pop());
+            self.skip -= 1;
+        }
+        // Read before the ring: everything pushed before it was set is then seen.
+        let complete = current.complete.load(Ordering::Acquire);
+        if current.samples.slots() < CHANNELS || self.skip > 0 {
+            if !complete {
+                return Taken::Missing;
+            }
+            self.skip = 0;
+            self.played += 1;
+            return Taken::Frame([0.0; CHANNELS]);
+        }
+        self.played += 1;
+        let mut next = || current.samples.pop().unwrap_or(0.0);
+        Taken::Frame([next(), next()])
+    }
+}
+
+enum Taken {
+    Frame([f32; CHANNELS]),
+    Missing,
+    End,
+}
+
+fn approach(from: f32, to: f32, step: f32) -> f32 {
+    if from < to { (from + step).min(to) } else { (from - step).max(to) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u32 = 48_000;
+
+    fn segment(samples: &[f32], seek: u64, base_secs: f64) -> Segment {
+        let (mut producer, consumer) = RingBuffer::new(samples.len().max(1));
+        for s in samples {
+            producer.push(*s).unwrap();
+        }
+        let complete = Arc::new(AtomicBool::new(true));
+        Segment { samples: consumer, complete, base_secs, seek, keep_time: false }
+    }
+
+    fn start() -> (Arc<Transport>, Mixer, MixerLink) {
+        let transport = Arc::new(Transport::new());
+        transport.playing.store(true, Ordering::Release);
+        transport.picture_ready.store(u64::MAX, Ordering::Release);
+        let (mixer, link) = Mixer::new(Arc::clone(&transport), RATE);
+        (transport, mixer, link)
+    }
+
+    #[test]
+    fn time_is_what_was_played_less_what_is_not_heard_yet() {
+        let (transport, mut mixer, mut link) = start();
+        assert_eq!(transport.position(1, 0.0), None, "nothing has reached the device");
+        assert!(link.send(segment(&[0.5; 2 * 4800], 1, 10.0)).is_ok());
+        let mut out = [0.0; 960];
+        // 10 ms, heard 20 ms after the callback at 5.0.
+        mixer.fill(&mut out, 5.02);
+        assert_eq!(transport.position(1, 5.0), Some(10.0), "never before the seek's target");
+        assert!((transport.position(1, 5.025).unwrap() - 10.005).abs() < 1e-9);
+        assert!((transport.position(1, 6.0).unwrap() - 10.01).abs() < 1e-9, "never ahead of what was played");
+        assert_eq!(transport.position(2, 6.0), None, "a newer seek is not there yet");
+    }
+
+    #[test]
+    fn every_change_is_a_ramp() {
+        let (transport, mut mixer, mut link) = start();
+        assert!(link.send(segment(&[0.8; 2 * 48_000], 1, 0.0)).is_ok());
+        let mut all = Vec::new();
+        let mut run = |mixer: &mut Mixer, frames: usize| {
+            let mut out = vec![0.0; frames * 2];
+            mixer.fill(&mut out, 0.0);
+            all.extend(out.chunks(2).map(|f| f[0]));
+        };
+        run(&mut mixer, 600);
+        transport.playing.store(false, Ordering::Release);
+        run(&mut mixer, 600);
+        transport.playing.store(true, Ordering::Release);
+        run(&mut mixer, 600);
+        transport.set_muted(true);
+        run(&mut mixer, 600);
+        transport.set_muted(false);
+        run(&mut mixer, 600);
+        assert!(link.send(segment(&[-0.8; 2 * 48_000], 2, 3.0)).is_ok());
+        run(&mut mixer, 900);
+        let steepest = all.windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
+        assert!(steepest < 0.8 * 1.01 / (0.005 * 48_000.0) as f32, "{steepest}");
+        assert_eq!((all[599], all[1199], all[1799], all[2399]), (0.8, 0.0, 0.8, 0.0));
+        assert_eq!(all.last(), Some(&-0.8));
+        assert!(transport.position(2, 1e9).unwrap() > 3.0);
+        assert_eq!(transport.underruns.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn missing_samples_are_counted_and_stop_time() {
+        let (transport, mut mixer, mut link) = start();
+        let short = segment(&[0.1; 2 * 100], 1, 0.0);
+        let complete = Arc::clone(&short.complete);
+        complete.store(false, Ordering::Release);
+        assert!(link.send(short).is_ok());
+        let mut out = [0.0; 2 * 480];
+        mixer.fill(&mut out, 0.0);
+        assert_eq!(transport.underruns.load(Ordering::Relaxed), 1);
+        let held = transport.position(1, 1e9).unwrap();
+        assert!((held - 100.0 / 48_000.0).abs() < 1e-9);
+        mixer.fill(&mut out, 0.0);
+        assert_eq!(transport.position(1, 1e9), Some(held));
+        // Once the producer is done, silence is right and time goes on.
+        complete.store(true, Ordering::Release);
+        mixer.fill(&mut out, 0.0);
+        assert!(transport.position(1, 1e9).unwrap() > held);
+    }
+
+    #[test]
+    fn playing_stops_at_the_end_by_itself() {
+        let (transport, mut mixer, mut link) = start();
+        transport.set_stop(0.005);
+        assert!(link.send(segment(&[0.0; 2 * 480], 1, 0.0)).is_ok());
+        mixer.fill(&mut [0.0; 2 * 480], 0.0);
+        assert_eq!(transport.position(1, 1e9), Some(0.005));
+        assert!(transport.reached_end.load(Ordering::Acquire));
+        assert!(!transport.playing.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn sound_waits_for_the_picture() {
+        let (transport, mut mixer, mut link) = start();
+        transport.picture_ready.store(0, Ordering::Release);
+        assert!(link.send(segment(&[0.5; 2 * 4800], 1, 0.0)).is_ok());
+        mixer.fill(&mut [0.0; 2 * 480], 0.0);
+        assert_eq!(transport.position(1, 1e9), Some(0.0));
+        transport.picture_ready.store(1, Ordering::Release);
+        mixer.fill(&mut [0.0; 2 * 480], 0.0);
+        assert!((transport.position(1, 1e9).unwrap() - 0.01).abs() < 1e-9);
+    }
+
+    #[test]
+    fn another_soundtrack_goes_on_at_the_same_time() {
+        let (transport, mut mixer, mut link) = start();
+        assert!(link.send(segment(&[0.5; 2 * 48_000], 1, 0.0)).is_ok());
+        mixer.fill(&mut vec![0.0; 2 * 4800], 0.0);
+        // A ramp of sample numbers that was prepared for 0.05 s: what comes must be what belongs to the time it comes.
+        let numbers: Vec<f32> = (0..48_000).flat_map(|i| [i as f32 / 48_000.0; 2]).collect();
+        let mut other = segment(&numbers, 1, 0.05);
+        other.keep_time = true;
+        assert!(link.send(other).is_ok());
+        mixer.fill(&mut vec![0.0; 2 * 4800], 0.0);
+        let mut out = vec![0.0; 2 * 48];
+        let before = transport.position(1, 1e9).unwrap();
+        mixer.fill(&mut out, 0.0);
+        assert!((f64::from(out[0]) - (before - 0.05)).abs() < 2e-4, "{} at {before}", out[0]);
+        // The old sound ran out, one ramp long, before the new one took over.
+        assert!((0.195..=0.2).contains(&before), "{before}");
+    }
+}

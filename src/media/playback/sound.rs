@@ -1,0 +1,291 @@
+//! The sound thread: owns the output, decodes into the newest segment's ring, and sends segments to the mixer.
+//! Knows nothing of pictures; the callback itself is the mixer's.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rtrb::{Producer, RingBuffer};
+
+use super::super::audio::AudioReader;
+use super::super::error::MediaError;
+use super::super::mixer::{CHANNELS, Mixer, MixerLink, Segment};
+use super::super::null_sink::{NULL_RATE, NullSink};
+use super::super::sink::{Device, DeviceStream};
+use super::{ManualOutput, MediaEvent, Output, Shared};
+use crate::clip::{AudioSource, ClipSpec};
+
+/// Sound decoded ahead, in seconds.
+const AHEAD_SECS: f64 = 0.5;
+/// How often the sound thread looks after the ring while playing; it holds many times as much.
+const REFILL: Duration = Duration::from_millis(20);
+
+/// Keeps the device or its stand-in alive.
+enum Running {
+    Device(DeviceStream),
+    Null { _sink: Option<NullSink> },
+    Manual,
+}
+
+/// The thread's state.
+pub(super) struct SoundThread {
+    shared: Arc<Shared>,
+    wanted: Output,
+    running: Running,
+    link: Option<MixerLink>,
+    rate: u32,
+    version: u64,
+    reader: Option<(PathBuf, Option<usize>, AudioReader)>,
+    /// A video that turned out to have no sound.
+    mute_file: Option<PathBuf>,
+    feed: Option<Feed>,
+}
+
+/// The ring of the newest segment.
+struct Feed {
+    ring: Producer<f32>,
+    complete: Arc<AtomicBool>,
+    /// Index (on the clip's axis, at the device's rate) of the next sample to push.
+    next: i64,
+    /// Decoded and not pushed yet: silence before it, then samples.
+    silence: u64,
+    pending: Vec<f32>,
+    used: usize,
+}
+
+impl SoundThread {
+    pub(super) fn new(shared: Arc<Shared>, wanted: Output) -> Self {
+        let running = Running::Manual;
+        Self {
+            shared,
+            wanted,
+            running,
+            link: None,
+            rate: NULL_RATE,
+            version: 0,
+            reader: None,
+            mute_file: None,
+            feed: None,
+        }
+    }
+
+    /// Runs until the playback is dropped.
+    pub(super) fn run(mut self) {
+        loop {
+            let mut state = self.shared.lock();
+            loop {
+                if state.quit {
+                    return;
+                }
+                if state.opened.is_some() && (self.version != state.sound_version || self.has_work()) {
+                    break;
+                }
+                // While playing, the callback uses up the ring and may reach the end without waking anyone. It says
+                // that it reached the end before it stops, so reading in the other order misses nothing.
+                let playing = self.shared.transport.playing.load(Ordering::Acquire);
+                if self.shared.transport.reached_end.swap(false, Ordering::AcqRel) {
+                    drop(state);
+                    (self.shared.notify)(MediaEvent::Ended);
+                    state = self.shared.lock();
+                } else if playing {
+                    let waited = self.shared.wake_sound.wait_timeout(state, REFILL);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                } else {
+                    state = self.shared.wake_sound.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+            drop(state);
+            self.look_after_output();
+            let version = self.shared.lock().sound_version;
+            if version != self.version {
+                self.version = version;
+                self.begin();
+            } else if let Err(error) = self.fill() {
+                self.silent_for(&error);
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let room = |feed: &Feed| !feed.complete.load(Ordering::Acquire) && feed.ring.slots() >= self.rate as usize / 8;
+        self.feed.as_ref().is_some_and(room) || matches!(&self.running, Running::Device(d) if d.failed())
+    }
+
+    /// Opens the output when there is none, and replaces a device that went away.
+    fn look_after_output(&mut self) {
+        let failed = matches!(&self.running, Running::Device(d) if d.failed());
+        if self.link.is_some() && !failed {
+            return;
+        }
+        let transport = &self.shared.transport;
+        let mut started = None;
+        if let (Output::Device, false) = (&self.wanted, failed) {
+            started = Device::default_output()
+                .and_then(|device| {
+                    let rate = device.rate();
+                    let (mixer, link) = Mixer::new(Arc::clone(transport), rate);
+                    let stream = device.start(mixer, Arc::clone(&self.shared.clock))?;
+                    Ok((Running::Device(stream), link, rate, "device"))
+                })
+                .inspect_err(|e| log::info!("no sound is heard: {e}"))
+                .ok();
+        }
+        let (running, link, rate, name) = started.unwrap_or_else(|| {
+            let (mixer, link) = Mixer::new(Arc::clone(transport), NULL_RATE);
+            if let Output::Manual(manual) = &self.wanted {
+                *manual.mixer.lock().unwrap_or_else(PoisonError::into_inner) = Some(mixer);
+                return (Running::Manual, link, ManualOutput::RATE, "manual");
+            }
+            let sink = NullSink::start(mixer, Arc::clone(&self.shared.clock));
+            (Running::Null { _sink: sink }, link, NULL_RATE, "null")
+        });
+        self.running = running;
+        self.link = Some(link);
+        self.rate = rate;
+        self.reader = None;
+        self.feed = None;
+        let mut state = self.shared.lock();
+        state.output = name;
+        if failed {
+            // Everything on its way to the old device is lost: begin again where it was.
+            state.target_secs = state.last_position.1;
+            state.sound_version += 1;
+            state.keep_time = false;
+            drop(state);
+            let line = "The sound device went away: playing goes on without sound.".to_owned();
+            (self.shared.notify)(MediaEvent::Note(line));
+        }
+    }
+
+    /// Starts a segment for the newest seek or soundtrack.
+    fn begin(&mut self) {
+        let (clip, seek, keep_time, base_secs) = {
+            let state = self.shared.lock();
+            let now = self.shared.transport.position(state.seek, self.shared.clock.now_secs());
+            // A soundtrack asked for before its seek reached the device is simply that seek's sound.
+            let keep = state.keep_time && now.is_some();
+            (state.clip.clone(), state.seek, keep, if keep { now.unwrap_or(0.0) } else { state.target_secs })
+        };
+        let (ring, samples) = RingBuffer::new((f64::from(self.rate) * AHEAD_SECS) as usize * CHANNELS);
+        let complete = Arc::new(AtomicBool::new(false));
+        let next = (base_secs * f64::from(self.rate)).round() as i64;
+        self.feed =
+            Some(Feed { ring, complete: Arc::clone(&complete), next, silence: 0, pending: Vec::new(), used: 0 });
+        match self.open_sound(&clip, base_secs) {
+            Ok(true) => {
+                // A segment arrives with something in it, so that a seek while playing does not start with a hole.
+                if let Err(error) = self.fill() {
+                    self.silent_for(&error);
+                }
+            }
+            Ok(false) => complete.store(true, Ordering::Release),
+            Err(error) => self.silent_for(&error),
+        }
+        let mut segment = Segment { samples, complete, base_secs, seek, keep_time };
+        let Some(link) = &mut self.link else { return };
+        while let Err(back) = link.send(segment) {
+            // The device has not called for a while; it will, or the playback ends.
+            let state = self.shared.lock();
+            if state.quit || state.sound_version != self.version {
+                return;
+            }
+            drop(self.shared.wake_sound.wait_timeout(state, REFILL));
+            segment = back;
+        }
+    }
+
+    /// Has the reader of the clip's sound stand at `at_secs`. False when there is no sound.
+    fn open_sound(&mut self, clip: &ClipSpec, at_secs: f64) -> Result<bool, MediaError> {
+        let (path, track) = match (&clip.audio, &clip.video) {
+            (AudioSource::None, _) | (AudioSource::Original { .. }, None) => {
+                self.reader = None;
+                return Ok(false);
+            }
+            (AudioSource::Original { track }, Some(path)) | (AudioSource::File { path, track }, _) => (path, *track),
+        };
+        let original = matches!(clip.audio, AudioSource::Original { .. });
+        if original && self.mute_file.as_ref() == Some(path) {
+            return Ok(false);
+        }
+        if self.reader.as_ref().is_none_or(|(p, t, _)| p != path || *t != track) {
+            self.reader = None;
+            match AudioReader::open(path, track, self.rate, CHANNELS) {
+                // A video without sound plays in silence.
+                Err(MediaError::NoAudio(_)) if original => {
+                    self.mute_file = Some(path.clone());
+                    return Ok(false);
+                }
+                opened => self.reader = Some((path.clone(), track, opened?)),
+            }
+        }
+        let Some((_, _, reader)) = &mut self.reader else { return Ok(false) };
+        let sound_duration = reader.duration_secs();
+        reader.seek(at_secs.max(0.0))?;
+        let mut state = self.shared.lock();
+        if state.sound_duration_secs != sound_duration {
+            state.sound_duration_secs = sound_duration;
+            let stop = state.stop_secs(state.target_secs);
+            self.shared.transport.set_stop(stop);
+        }
+        Ok(true)
+    }
+
+    /// Pushes decoded sound until the ring is full, the file ends, or something newer is wanted.
+    fn fill(&mut self) -> Result<(), MediaError> {
+        let (Some(feed), Some((_, _, reader))) = (&mut self.feed, &mut self.reader) else { return Ok(()) };
+        if let Some(link) = &mut self.link {
+            link.sweep();
+        }
+        loop {
+            if !feed.push() {
+                return Ok(());
+            }
+            {
+                let state = self.shared.lock();
+                if state.quit || state.sound_version != self.version {
+                    return Ok(());
+                }
+            }
+            let Some(chunk) = reader.next_chunk()? else {
+                feed.complete.store(true, Ordering::Release);
+                return Ok(());
+            };
+            feed.take(chunk.start, chunk.samples);
+        }
+    }
+
+    /// The sound cannot be played: says so, and lets time run in silence.
+    fn silent_for(&mut self, error: &MediaError) {
+        if let Some(feed) = &self.feed {
+            feed.complete.store(true, Ordering::Release);
+        }
+        self.reader = None;
+        self.shared.fail(error);
+    }
+}
+
+impl Feed {
+    /// Takes a run of samples whose first one has index `start`: a hole before it becomes silence, what is too late
+    /// is dropped.
+    fn take(&mut self, start: i64, samples: Vec<f32>) {
+        let hole = start - self.next;
+        self.silence = hole.max(0) as u64 * CHANNELS as u64;
+        self.used = ((-hole).max(0) as usize * CHANNELS).min(samples.len());
+        self.next = self.next.max(start + (samples.len() / CHANNELS) as i64);
+        self.pending = samples;
+    }
+
+    /// Pushes what is pending; true when all of it went in.
+    fn push(&mut self) -> bool {
+        while self.silence > 0 {
+            if self.ring.push(0.0).is_err() {
+                return false;
+            }
+            self.silence -= 1;
+        }
+        let (_, rest) = self.ring.push_partial_slice(&self.pending[self.used..]);
+        self.used = self.pending.len() - rest.len();
+        rest.is_empty()
+    }
+}
