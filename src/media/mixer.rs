@@ -381,7 +381,7 @@ mod tests {
     fn time_is_what_was_played_less_what_is_not_heard_yet() {
         let (transport, mut mixer, mut link) = start();
         assert_eq!(transport.position(1, 0.0), None, "nothing has reached the device");
-        assert!(link.send(segment(&[0.5; 2 * 4800], 1, 10.0)).is_ok());
+        assert!(link.send(segment(&vec![0.5; 2 * 4800], 1, 10.0)).is_ok());
         let mut out = [0.0; 960];
         // 10 ms, heard 20 ms after the callback at 5.0.
         mixer.fill(&mut out, 5.02);
@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn every_change_is_a_ramp() {
         let (transport, mut mixer, mut link) = start();
-        assert!(link.send(segment(&[0.8; 2 * 48_000], 1, 0.0)).is_ok());
+        assert!(link.send(segment(&vec![0.8; 2 * 48_000], 1, 0.0)).is_ok());
         let mut all = Vec::new();
         let mut run = |mixer: &mut Mixer, frames: usize| {
             let mut out = vec![0.0; frames * 2];
@@ -410,7 +410,7 @@ mod tests {
         run(&mut mixer, 600);
         transport.set_muted(false);
         run(&mut mixer, 600);
-        assert!(link.send(segment(&[-0.8; 2 * 48_000], 2, 3.0)).is_ok());
+        assert!(link.send(segment(&vec![-0.8; 2 * 48_000], 2, 3.0)).is_ok());
         run(&mut mixer, 900);
         let steepest = all.windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
         assert!(steepest < 0.8 * 1.01 / (0.005 * 48_000.0) as f32, "{steepest}");
@@ -455,7 +455,7 @@ mod tests {
     fn sound_waits_for_the_picture() {
         let (transport, mut mixer, mut link) = start();
         transport.picture_ready.store(0, Ordering::Release);
-        assert!(link.send(segment(&[0.5; 2 * 4800], 1, 0.0)).is_ok());
+        assert!(link.send(segment(&vec![0.5; 2 * 4800], 1, 0.0)).is_ok());
         mixer.fill(&mut [0.0; 2 * 480], 0.0);
         assert_eq!(transport.position(1, 1e9), Some(0.0));
         transport.picture_ready.store(1, Ordering::Release);
@@ -466,7 +466,7 @@ mod tests {
     #[test]
     fn another_soundtrack_goes_on_at_the_same_time() {
         let (transport, mut mixer, mut link) = start();
-        assert!(link.send(segment(&[0.5; 2 * 48_000], 1, 0.0)).is_ok());
+        assert!(link.send(segment(&vec![0.5; 2 * 48_000], 1, 0.0)).is_ok());
         mixer.fill(&mut vec![0.0; 2 * 4800], 0.0);
         // A ramp of sample numbers that was prepared for 0.05 s: what comes must be what belongs to the time it comes.
         let numbers: Vec<f32> = (0..48_000).flat_map(|i| [i as f32 / 48_000.0; 2]).collect();

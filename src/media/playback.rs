@@ -119,11 +119,11 @@ struct State {
 #[derive(Clone, Copy, Default)]
 struct Opened {
     /// Of everything in it.
-    whole_secs: Option<f64>,
+    whole: Option<f64>,
     /// Of its picture.
-    picture_secs: Option<f64>,
+    picture: Option<f64>,
     /// Where the frames turned out to end, for files that do not say.
-    counted_secs: Option<f64>,
+    counted: Option<f64>,
 }
 
 impl State {
@@ -131,10 +131,10 @@ impl State {
         let opened = self.opened.unwrap_or_default();
         // A soundtrack of its own may outlast the picture; another one is cut to it.
         let by_picture = match self.clip.audio {
-            AudioSource::Original { .. } => opened.whole_secs.or(opened.picture_secs),
-            AudioSource::None | AudioSource::File { .. } => opened.picture_secs.or(opened.whole_secs),
+            AudioSource::Original { .. } => opened.whole.or(opened.picture),
+            AudioSource::None | AudioSource::File { .. } => opened.picture.or(opened.whole),
         };
-        by_picture.or(self.sound_duration_secs).or(opened.counted_secs)
+        by_picture.or(self.sound_duration_secs).or(opened.counted)
     }
 
     /// Where playing stops that starts at `from_secs`: at the end of the used part, or of everything.

@@ -126,7 +126,7 @@ pub(super) fn run(shared: &Shared) {
             state.picture_done = true;
             // A raw stream or a still says no length: it ends where its frames end, unless its sound is longer.
             if let Some(opened) = &mut state.opened {
-                opened.counted_secs = end_secs;
+                opened.counted = end_secs;
             }
             shared.transport.set_stop(state.stop_secs(state.target_secs));
         }
@@ -147,19 +147,16 @@ fn open_pictures(
 ) -> Result<(Pictures, Opened), MediaError> {
     let Some(path) = &clip.video else { return Ok((Pictures::Nothing, Opened::default())) };
     let source = Source::open(path)?;
-    let whole_secs = source.duration_secs();
+    let whole = source.duration_secs();
     if source.video_stream().is_none() {
         if matches!(clip.audio, AudioSource::None) {
             return Err(MediaError::NoVideo(path.clone()));
         }
-        return Ok((Pictures::Nothing, Opened { whole_secs, ..Opened::default() }));
+        return Ok((Pictures::Nothing, Opened { whole, ..Opened::default() }));
     }
     let mut reader = VideoReader::of(source)?;
-    let opened = if reader.is_still() {
-        Opened::default()
-    } else {
-        Opened { whole_secs, picture_secs: reader.end_secs(), counted_secs: None }
-    };
+    let opened =
+        if reader.is_still() { Opened::default() } else { Opened { whole, picture: reader.end_secs(), counted: None } };
     let pictures = match clip.frames {
         FrameEdit::Keep => Pictures::File(Box::new(reader)),
         FrameEdit::Black | FrameEdit::Freeze => {
