@@ -1,6 +1,8 @@
 //! Holds the map: who may import whom, which outside packages stay where, and that every file says what it is.
 //! Reads the sources as text, so it knows nothing of types; the checker itself is shown to fail on violations.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
