@@ -72,7 +72,7 @@ impl Prompt {
             if !question.is_empty() {
                 question.push(' ');
             }
-            question += &format!("Options: {}. Answer using a single class name.", self.options.join(", "));
+            question += &["Options: ", &self.options.join(", "), ". Answer using a single class name."].concat();
         }
         push(Part::Question, &question);
         if let Some(context) = self.context.as_deref().filter(|c| !c.is_empty()) {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cli::{Outcome, checkpoint, print_json};
-use crate::engine::session::Run;
+use crate::engine::session::{Run, Session};
 use crate::engine::{options, worker};
 use crate::settings::Decoding;
 
@@ -64,7 +64,9 @@ struct RunReport {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let (pool, mut session) = worker::load(&args.checkpoint.load_options()?)?;
+    let options = args.checkpoint.load_options()?;
+    let pool = worker::thread_pool(options.threads, false)?;
+    let mut session = pool.install(|| Session::open_bare(&options))?;
     let inputs = crate::verify::inputs_of_file(&args.inputs, session.thinker().config())?;
     let decoding = Decoding { max_new_tokens: args.new, ..Decoding::default() };
     let cancel = AtomicBool::new(false);

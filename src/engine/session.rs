@@ -24,6 +24,7 @@ use crate::model::nn::weights::fingerprint;
 use crate::model::qwen2_5_omni::config::Config;
 use crate::model::qwen2_5_omni::processor::{Inputs, PictureInput, Processor};
 use crate::model::qwen2_5_omni::thinker::Thinker;
+use crate::model::tokenizer::StreamDecoder;
 use crate::prompt::Part;
 use crate::provenance::{Kind, Provenance, Source, Token};
 use crate::settings::Decoding;
@@ -50,7 +51,8 @@ pub enum Update {
 #[derive(Debug)]
 pub struct Session {
     thinker: Thinker,
-    processor: Processor,
+    /// `None` where only prepared inputs are run.
+    processor: Option<Processor>,
     info: Arc<ModelInfo>,
     load_ms: f64,
     cache: KvCache,
@@ -85,6 +87,16 @@ impl<'a> Run<'a> {
 impl Session {
     /// Loads a checkpoint.
     pub fn open(options: &LoadOptions) -> Result<Self> {
+        let config = Config::load(&options.dir).map_err(|e| missing_checkpoint(e, &options.dir))?;
+        // Small files first: what is wrong with them is known before gigabytes are read.
+        let processor = Processor::load(&options.dir, &config)?;
+        let mut session = Self::open_bare(options)?;
+        session.processor = Some(processor);
+        Ok(session)
+    }
+
+    /// Loads a model without tokenizer and preprocessing, for prepared inputs only.
+    pub fn open_bare(options: &LoadOptions) -> Result<Self> {
         let started = Instant::now();
         let chosen = choose_device(options.device)?;
         log::info!("device {}: {}", chosen.name, chosen.why);
@@ -92,7 +104,6 @@ impl Session {
         let parameters = Thinker::manifest(&config)?.values().map(|s| s.iter().product::<usize>() as u64).sum();
         let hold = choose_hold(options.hold, parameters, &chosen.device);
         log::info!("weights held as {}: {}", hold.hold.name(), hold.why);
-        let processor = Processor::load(&options.dir, &config)?;
         // Hashing reads the same pages as loading: side by side they cost one read of the disk.
         let (thinker, sha256) =
             rayon::join(|| Thinker::open(&options.dir, hold.hold, &chosen.device), || fingerprint(&options.dir));
@@ -102,7 +113,7 @@ impl Session {
         let cache = thinker.text.new_cache();
         Ok(Self {
             thinker,
-            processor,
+            processor: None,
             info,
             load_ms: ms(started),
             cache,
@@ -128,8 +139,8 @@ impl Session {
     }
 
     /// The checkpoint's preprocessing.
-    pub fn processor(&self) -> &Processor {
-        &self.processor
+    pub fn processor(&self) -> Result<&Processor> {
+        self.processor.as_ref().context("this model was loaded without its tokenizer")
     }
 
     /// Forgets everything that could be reused.
@@ -147,14 +158,14 @@ impl Session {
         // Frames shrink to the model's size as they are decoded: a long clip never stands in memory at full size.
         // A still has limits of its own and is only one.
         let still = request.clip.video.as_deref().is_some_and(|path| probe(path).is_ok_and(|p| p.still));
-        let (processor, sampling) = (&self.processor, &request.sampling);
+        let (processor, sampling) = (self.processor()?, &request.sampling);
         let mut shrink = |image| if still { image } else { processor.shrink(image, sampling) };
         let (clip, notes) = sample_clip_with(&request.clip, sampling, &cancelled, &mut shrink)?;
         for note in notes {
             log::warn!("{note}");
         }
-        let messages = self.processor.case_messages(clip, &request.prompt);
-        let inputs = self.processor.process(&messages, &request.sampling)?;
+        let messages = processor.case_messages(clip, &request.prompt);
+        let inputs = processor.process(&messages, sampling)?;
         let decode = ms(started);
         self.run(&inputs, &request.decoding, run, started, decode)
     }
@@ -233,7 +244,11 @@ impl Session {
         let most = decoding.max_new_tokens.min(room);
         let (mut logits, mut row) = self.prefill(inputs, most, run, timing, reuse)?;
         let mut sampler = Sampler::new(decoding);
-        let mut decoder = self.processor.stream_decoder();
+        let mut decoder = self.processor.as_ref().map(Processor::stream_decoder);
+        let stop = match &self.processor {
+            Some(processor) if !run.until_length => processor.stop_tokens(),
+            _ => &[],
+        };
         (run.notify)(Update::Stage(Stage::Answer));
         let mut first_token_at = Instant::now();
         let mut last_token_at = first_token_at;
@@ -246,13 +261,13 @@ impl Session {
                 timing.first_token = ms(first_from);
                 first_token_at = Instant::now();
             }
-            if !run.until_length && self.processor.stop_tokens().contains(&id) {
+            if stop.contains(&id) {
                 break Finish::Stop;
             }
             let mean = row.mean();
             let token = AnswerToken {
                 id,
-                text: decoder.push(id),
+                text: decoder.as_mut().map(|d| d.push(id)).unwrap_or_default(),
                 logprob,
                 share: Share::of(&mean, &inputs.provenance),
                 row: Arc::new(row),
@@ -274,7 +289,7 @@ impl Session {
             self.cached.push(TokenKey::word(id, [position[0]; 3]));
             row = take_row(recorder, layers)?;
         };
-        answered.decoder_tail = decoder.finish();
+        answered.decoder_tail = decoder.map(StreamDecoder::finish).unwrap_or_default();
         answered.decode_s = (last_token_at - first_token_at).as_secs_f64();
         Ok(finish)
     }

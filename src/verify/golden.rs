@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::tensor::Dtype;
 
-use crate::model::nn::weights::MappedFile;
+use crate::model::nn::weights::TensorFile;
 use crate::verify::{FileReport, TensorReport};
 
 /// Reference tensors of one case.
 pub struct Golden {
-    file: MappedFile,
+    file: TensorFile,
     path: PathBuf,
     notes: serde_json::Value,
     compared: BTreeSet<String>,
@@ -22,7 +22,7 @@ pub struct Golden {
 impl Golden {
     /// Opens `path` and, where it exists, the JSON of the same name.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = MappedFile::open(path)?;
+        let file = TensorFile::open(path)?;
         let beside = path.with_extension("json");
         let notes = if beside.is_file() {
             let text = std::fs::read_to_string(&beside)
@@ -41,33 +41,28 @@ impl Golden {
 
     /// Whether there is such a tensor.
     pub fn has(&self, name: &str) -> bool {
-        self.file.get(name).is_some()
+        self.file.info(name).is_some()
     }
 
     /// How many tensors `{prefix}0{suffix}`, `{prefix}1{suffix}`, … there are.
     pub fn count(&self, prefix: &str, suffix: &str) -> usize {
-        (0..).take_while(|i| self.has(&format!("{prefix}{i}{suffix}"))).count()
+        (0..1 << 16).take_while(|i| self.has(&format!("{prefix}{i}{suffix}"))).count()
     }
 
     /// Shape of a tensor.
     pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
-        Ok(self.file.get(name).with_context(|| format!("no tensor {name}"))?.0.shape.clone())
+        Ok(self.file.info(name).with_context(|| format!("no tensor {name}"))?.shape.clone())
     }
 
     /// Numbers of a tensor of any type.
     pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
-        let (info, bytes) = self.file.get(name).with_context(|| format!("no tensor {name}"))?;
-        macro_rules! read {
-            ($t:ty) => {{
-                const N: usize = size_of::<$t>();
-                bytes.as_chunks::<N>().0.iter().map(|b| <$t>::from_le_bytes(*b) as f64).collect()
-            }};
-        }
+        let info = self.file.info(name).with_context(|| format!("no tensor {name}"))?;
+        let bytes = self.file.bytes(info)?;
         Ok(match info.dtype {
-            Dtype::F64 => read!(f64),
-            Dtype::F32 => read!(f32),
-            Dtype::I64 => read!(i64),
-            Dtype::I32 => read!(i32),
+            Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            Dtype::I64 => bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+            Dtype::I32 => bytes.as_chunks().0.iter().map(|b| f64::from(i32::from_le_bytes(*b))).collect(),
             Dtype::U8 => bytes.iter().map(|b| f64::from(*b)).collect(),
             Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f64()).collect(),
             Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f64()).collect(),

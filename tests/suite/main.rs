@@ -2,7 +2,10 @@
 
 mod architecture;
 mod attention;
+mod checkpoint;
+mod engine;
 mod media;
 mod shaders;
 mod tiny;
 mod world;
+mod verify;

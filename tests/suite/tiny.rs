@@ -8,7 +8,7 @@ use modalens::model::nn::weights::Variables;
 use modalens::model::qwen2_5_omni::config::Config;
 use modalens::model::qwen2_5_omni::thinker::Thinker;
 use proptest::prelude::*;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 /// The numbers that shape a tiny Thinker.

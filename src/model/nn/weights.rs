@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
@@ -216,10 +217,10 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Memory-mapped safetensors, one file or several.
+/// A checkpoint folder: safetensors, one file or several.
 pub struct Checkpoint {
     dir: PathBuf,
-    files: Vec<MappedFile>,
+    files: Vec<TensorFile>,
     /// Tensor name → index into `files`.
     index: BTreeMap<String, usize>,
     read: RefCell<HashSet<String>>,
@@ -227,21 +228,48 @@ pub struct Checkpoint {
     device: Device,
 }
 
-/// One mapped safetensors file.
-pub struct MappedFile {
+/// One safetensors file, its header checked; tensors are read when they are asked for.
+///
+/// Read, not mapped: a mapped checkpoint would count twice in resident memory while it is converted, and a file cut
+/// short by another program would be a signal instead of an error.
+#[derive(Debug)]
+pub struct TensorFile {
     path: PathBuf,
-    map: memmap2::Mmap,
-    data_start: usize,
+    file: File,
+    data_start: u64,
     metadata: Metadata,
 }
 
-impl MappedFile {
-    /// Maps a file and checks its header against its length.
+/// Longest header that is read; the format allows no more.
+const MAX_HEADER: u64 = 100_000_000;
+
+impl TensorFile {
+    /// Opens a file and checks its header against its length.
     pub fn open(path: &Path) -> Result<Self, WeightError> {
-        let map = map_file(path).map_err(|source| WeightError::Read { path: path.to_owned(), source })?;
-        let (header, metadata) = safetensors::SafeTensors::read_metadata(&map)
-            .map_err(|e| WeightError::Format { path: path.to_owned(), message: e.to_string() })?;
-        Ok(Self { path: path.to_owned(), data_start: header + 8, map, metadata })
+        let read = |source| WeightError::Read { path: path.to_owned(), source };
+        let format = |message: String| WeightError::Format { path: path.to_owned(), message };
+        let file = File::open(path).map_err(read)?;
+        let length = file.metadata().map_err(read)?.len();
+        let mut size = [0; 8];
+        if length < 8 {
+            return Err(format(format!("{length} bytes hold no header")));
+        }
+        read_at(&file, &mut size, 0).map_err(read)?;
+        let header = u64::from_le_bytes(size);
+        if header > MAX_HEADER.min(length - 8) {
+            return Err(format(format!("its header claims {header} bytes, the file has {length}")));
+        }
+        let mut json = vec![0; header as usize];
+        read_at(&file, &mut json, 8).map_err(read)?;
+        let metadata: Metadata = serde_json::from_slice(&json).map_err(|e| format(e.to_string()))?;
+        let data: usize = metadata.tensors().values().map(|t| t.data_offsets.1).max().unwrap_or(0);
+        if 8 + header + data as u64 != length {
+            return Err(format(format!(
+                "its header describes {} bytes, the file has {length}",
+                8 + header + data as u64
+            )));
+        }
+        Ok(Self { path: path.to_owned(), file, data_start: 8 + header, metadata })
     }
 
     /// The tensors of the file, by name.
@@ -249,11 +277,18 @@ impl MappedFile {
         self.metadata.tensors()
     }
 
-    /// Type, shape and little-endian bytes of a tensor.
-    pub fn get(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
-        let info = self.metadata.info(name)?;
-        let (start, end) = info.data_offsets;
-        Some((info, &self.map[self.data_start + start..self.data_start + end]))
+    /// Type, shape and place of a tensor.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.metadata.info(name)
+    }
+
+    /// All little-endian bytes of a tensor.
+    pub fn bytes(&self, info: &TensorInfo) -> Result<Vec<u8>, WeightError> {
+        let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
+        let start = self.data_start + info.data_offsets.0 as u64;
+        let read = |source| WeightError::Read { path: self.path.clone(), source };
+        read_at(&self.file, &mut bytes, start).map_err(read)?;
+        Ok(bytes)
     }
 
     /// The file.
@@ -262,20 +297,30 @@ impl MappedFile {
     }
 }
 
-/// Maps a file read-only.
-#[allow(unsafe_code, reason = "memory-mapping is the only way to read a shard without a second copy of it")]
-fn map_file(path: &Path) -> std::io::Result<memmap2::Mmap> {
-    let file = File::open(path)?;
-    // SAFETY: the map is only read, as bytes of any value. Another process that truncates the file while it is
-    // mapped could raise SIGBUS; checkpoints are not written while they are loaded.
-    unsafe { memmap2::Mmap::map(&file) }
+/// Fills `buffer` from `offset` on, without moving a shared cursor.
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+    }
+    #[cfg(windows)]
+    {
+        let (mut filled, mut offset) = (0, offset);
+        while filled < buffer.len() {
+            match std::os::windows::fs::FileExt::seek_read(file, &mut buffer[filled..], offset)? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                n => (filled, offset) = (filled + n, offset + n as u64),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Checkpoint {
     /// Opens `model.safetensors` or the shards of `model.safetensors.index.json` in `dir`.
     pub fn open(dir: &Path, hold: Hold, device: &Device) -> Result<Self, WeightError> {
         let paths = weight_files(dir)?;
-        let files = paths.iter().map(|p| MappedFile::open(p)).collect::<Result<Vec<_>, _>>()?;
+        let files = paths.iter().map(|p| TensorFile::open(p)).collect::<Result<Vec<_>, _>>()?;
         let mut index = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             for name in file.tensors().into_keys() {
@@ -297,10 +342,10 @@ impl Checkpoint {
         }
     }
 
-    fn info(&self, name: &str, shape: &[usize]) -> Result<(&MappedFile, FileDtype, &[u8]), WeightError> {
+    fn info(&self, name: &str, shape: &[usize]) -> Result<(&TensorFile, &TensorInfo), WeightError> {
         let missing = || WeightError::Missing { name: name.to_owned(), path: self.dir.clone() };
         let file = &self.files[*self.index.get(name).ok_or_else(missing)?];
-        let (info, bytes) = file.get(name).ok_or_else(missing)?;
+        let info = file.info(name).ok_or_else(missing)?;
         if info.shape != shape {
             return Err(WeightError::Shape {
                 name: name.to_owned(),
@@ -310,40 +355,23 @@ impl Checkpoint {
             });
         }
         self.read.borrow_mut().insert(name.to_owned());
-        Ok((file, info.dtype, bytes))
+        Ok((file, info))
     }
 
     /// Reads a tensor as `dtype` on the CPU, checking every number.
     fn load(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor, WeightError> {
-        let (file, stored, bytes) = self.info(name, shape)?;
+        let (file, info) = self.info(name, shape)?;
         let place = |source| WeightError::Place { name: name.to_owned(), source };
-        let kind = |dtype: String| WeightError::Type { name: name.to_owned(), dtype, path: file.path.clone() };
-        let bad = |index| WeightError::NotFinite { name: name.to_owned(), index, path: file.path.clone() };
-        let tensor = match dtype {
+        match dtype {
             DType::F16 => {
-                let values = convert(stored, bytes, f16::from_f32).ok_or_else(|| kind(format!("{stored:?}")))?;
-                // Overflow of a bf16 or f32 weight beyond f16's range shows up here as well.
-                if let Some(i) = values.par_iter().position_first(|v| !v.is_finite()) {
-                    return Err(bad(i));
-                }
-                Tensor::from_vec(values, shape, &Device::Cpu)
+                Tensor::from_vec(convert(file, info, name, f16::from_f32, f16::is_finite)?, shape, &Device::Cpu)
             }
             DType::BF16 => {
-                let values = convert(stored, bytes, bf16::from_f32).ok_or_else(|| kind(format!("{stored:?}")))?;
-                if let Some(i) = values.par_iter().position_first(|v| !v.is_finite()) {
-                    return Err(bad(i));
-                }
-                Tensor::from_vec(values, shape, &Device::Cpu)
+                Tensor::from_vec(convert(file, info, name, bf16::from_f32, bf16::is_finite)?, shape, &Device::Cpu)
             }
-            _ => {
-                let values = convert(stored, bytes, |x| x).ok_or_else(|| kind(format!("{stored:?}")))?;
-                if let Some(i) = values.par_iter().position_first(|v| !v.is_finite()) {
-                    return Err(bad(i));
-                }
-                Tensor::from_vec(values, shape, &Device::Cpu)
-            }
-        };
-        tensor.map_err(place)
+            _ => Tensor::from_vec(convert(file, info, name, |x| x, f32::is_finite)?, shape, &Device::Cpu),
+        }
+        .map_err(place)
     }
 
     fn held_dtype(&self) -> DType {
@@ -394,22 +422,60 @@ pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
 /// The SHA-256 of a checkpoint's weight files in order, lower-case hex.
 pub fn fingerprint(dir: &Path) -> Result<String, WeightError> {
     let mut hash = Sha256::new();
+    let mut buffer = vec![0; READ_BYTES];
     for path in weight_files(dir)? {
-        let map = map_file(&path).map_err(|source| WeightError::Read { path: path.clone(), source })?;
-        hash.update(&map[..]);
+        let read = |source| WeightError::Read { path: path.clone(), source };
+        let mut file = File::open(&path).map_err(read)?;
+        loop {
+            match file.read(&mut buffer).map_err(read)? {
+                0 => break,
+                n => hash.update(&buffer[..n]),
+            }
+        }
     }
     Ok(hash.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
 }
 
-/// Little-endian numbers of a stored type as `T`; `None` for types that hold no weights.
-fn convert<T: Send>(stored: FileDtype, bytes: &[u8], to: impl Fn(f32) -> T + Sync) -> Option<Vec<T>> {
+/// Bytes read at a time, by each thread.
+const READ_BYTES: usize = 4 << 20;
+
+/// Reads a tensor as `T`, piece by piece in parallel, refusing what is not `finite` (also a bf16 or f32 weight that
+/// overflows f16).
+fn convert<T: Copy + Default + Send>(
+    file: &TensorFile,
+    info: &TensorInfo,
+    name: &str,
+    to: impl Fn(f32) -> T + Sync,
+    finite: impl Fn(T) -> bool + Sync,
+) -> Result<Vec<T>, WeightError> {
     let half = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
-    Some(match stored {
-        FileDtype::F32 => bytes.par_chunks_exact(4).map(|b| to(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
-        FileDtype::BF16 => bytes.par_chunks_exact(2).map(|b| to(bf16::from_bits(half(b)).to_f32())).collect(),
-        FileDtype::F16 => bytes.par_chunks_exact(2).map(|b| to(f16::from_bits(half(b)).to_f32())).collect(),
-        _ => return None,
-    })
+    let (size, decode): (usize, &(dyn Fn(&[u8]) -> f32 + Sync)) = match info.dtype {
+        FileDtype::F32 => (4, &|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        FileDtype::BF16 => (2, &|b| bf16::from_bits(half(b)).to_f32()),
+        FileDtype::F16 => (2, &|b| f16::from_bits(half(b)).to_f32()),
+        other => {
+            let dtype = format!("{other:?}");
+            return Err(WeightError::Type { name: name.to_owned(), dtype, path: file.path.clone() });
+        }
+    };
+    let count = (info.data_offsets.1 - info.data_offsets.0) / size;
+    let start = file.data_start + info.data_offsets.0 as u64;
+    let piece = READ_BYTES / size;
+    let mut out = vec![T::default(); count];
+    out.par_chunks_mut(piece).enumerate().try_for_each_init(Vec::new, |buffer, (i, out)| {
+        buffer.resize(out.len() * size, 0);
+        read_at(&file.file, buffer, start + (i * piece * size) as u64)
+            .map_err(|source| WeightError::Read { path: file.path.clone(), source })?;
+        for (k, (value, bytes)) in out.iter_mut().zip(buffer.chunks_exact(size)).enumerate() {
+            *value = to(decode(bytes));
+            if !finite(*value) {
+                let index = i * piece + k;
+                return Err(WeightError::NotFinite { name: name.to_owned(), index, path: file.path.clone() });
+            }
+        }
+        Ok(())
+    })?;
+    Ok(out)
 }
 
 impl Source for Checkpoint {

@@ -1,0 +1,249 @@
+//! Checkpoints as they should be and as they should not: what the loader expects, and what it says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use candle_core::{DType, Device, Tensor};
+use modalens::model::nn::weights::Hold;
+use modalens::model::qwen2_5_omni::config::Config;
+use modalens::model::qwen2_5_omni::thinker::{Thinker, unread_on_purpose};
+
+use crate::tiny::numbers;
+
+/// The small checkpoint of the fixtures.
+pub fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny/ckpt")
+}
+
+/// A private copy of the small checkpoint.
+fn copy() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    dir
+}
+
+fn weights(dir: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(dir.join("model.safetensors"), &Device::Cpu).unwrap()
+}
+
+fn save(dir: &Path, tensors: &HashMap<String, Tensor>) {
+    candle_core::safetensors::save(tensors, dir.join("model.safetensors")).unwrap();
+}
+
+/// Asks through the command line and returns its one line of complaint.
+fn complaint(model: &Path) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_modalens"))
+        .args(["ask", "--question", "Hi?", "--max-new-tokens", "1", "--model"])
+        .arg(model)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "more than one line: {said}");
+    assert!(out.stdout.is_empty());
+    said
+}
+
+#[track_caller]
+fn says(model: &Path, words: &[&str]) {
+    let said = complaint(model);
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in {said:?}");
+    }
+}
+
+/// The loader asks for exactly the tensors that the published 3B and 7B files hold, with their shapes.
+#[test]
+fn the_released_checkpoints_have_what_the_loader_asks_for() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/released");
+    for name in ["3b", "7b"] {
+        let path = dir.join(format!("{name}.config.json"));
+        let config = Config::parse(&std::fs::read_to_string(&path).unwrap(), &path).unwrap();
+        let mut asked: BTreeMap<String, (Vec<usize>, usize)> = BTreeMap::new();
+        for (tensor, shape) in Thinker::manifest(&config).unwrap() {
+            let pattern: Vec<&str> =
+                tensor.split('.').map(|part| if part.parse::<usize>().is_ok() { "*" } else { part }).collect();
+            // Positions in the merger's list are names, not layers.
+            let pattern = pattern.join(".");
+            let pattern = if tensor.contains("merger.mlp") { tensor.clone() } else { pattern };
+            asked.entry(pattern).or_insert((shape, 0)).1 += 1;
+        }
+        let text = std::fs::read_to_string(dir.join(format!("{name}.manifest.json"))).unwrap();
+        let mut held: BTreeMap<String, (Vec<usize>, usize)> = serde_json::from_str(&text).unwrap();
+        held.retain(|tensor, _| !unread_on_purpose(tensor));
+        assert_eq!(asked, held, "{name}");
+    }
+}
+
+#[test]
+fn shards_and_half_precision_give_the_same_model() {
+    let whole = Thinker::open(&fixture(), Hold::F32, &Device::Cpu).unwrap();
+    let dir = copy();
+    let tensors = weights(dir.path());
+    let mut names: Vec<_> = tensors.keys().cloned().collect();
+    names.sort();
+    let (first, second) = names.split_at(names.len() / 2);
+    let mut map = BTreeMap::new();
+    for (shard, names) in [("a.safetensors", first), ("b.safetensors", second)] {
+        let part: HashMap<String, Tensor> = names.iter().map(|n| (n.clone(), tensors[n].clone())).collect();
+        candle_core::safetensors::save(&part, dir.path().join(shard)).unwrap();
+        map.extend(names.iter().map(|n| (n.clone(), shard)));
+    }
+    std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    let index = serde_json::json!({"metadata": {}, "weight_map": map});
+    std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    let sharded = Thinker::open(dir.path(), Hold::F32, &Device::Cpu).unwrap();
+    let ids = [1, 2, 3, 4];
+    let hidden = |model: &Thinker| {
+        let x = model.embeddings(&ids, &[], &[], &[]).unwrap();
+        let mut pass = modalens::model::nn::pass::Pass::default();
+        numbers(&model.forward_all(&x, [&[0, 1, 2, 3]; 3], &mut pass).unwrap())
+    };
+    assert_eq!(hidden(&whole), hidden(&sharded));
+
+    let dir = copy();
+    let half = tensors.iter().map(|(n, t)| (n.clone(), t.to_dtype(DType::BF16).unwrap())).collect();
+    save(dir.path(), &half);
+    let exact = hidden(&whole);
+    for hold in [Hold::F32, Hold::F16, Hold::Q8_0] {
+        let close = hidden(&Thinker::open(dir.path(), hold, &Device::Cpu).unwrap());
+        let worst = exact.iter().zip(&close).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst > 0.0 && worst < 0.5, "{}: {worst}", hold.name());
+    }
+}
+
+#[test]
+fn bad_weights_are_named() {
+    let name = "thinker.model.layers.0.self_attn.q_proj.weight";
+    let dir = copy();
+    let good = weights(dir.path());
+    let with = |change: &dyn Fn(&mut HashMap<String, Tensor>)| {
+        let mut tensors = good.clone();
+        change(&mut tensors);
+        save(dir.path(), &tensors);
+    };
+    with(&|t| drop(t.remove(name)));
+    says(dir.path(), &[name, "missing"]);
+    with(&|t| drop(t.insert("thinker.model.extra".into(), t[name].clone())));
+    says(dir.path(), &["thinker.model.extra", "1 tensor(s)"]);
+    with(&|t| drop(t.insert(name.into(), t[name].narrow(0, 0, 3).unwrap().contiguous().unwrap())));
+    says(dir.path(), &[name, "shape", "[3, "]);
+    with(&|t| {
+        let n = t[name].elem_count();
+        let mut values = numbers(&t[name]);
+        values[n / 2] = f32::NAN;
+        t.insert(name.into(), Tensor::from_vec(values, t[name].shape(), &Device::Cpu).unwrap());
+    });
+    says(dir.path(), &[name, "not finite"]);
+    with(&|t| drop(t.insert(name.into(), t[name].to_dtype(DType::U8).unwrap())));
+    says(dir.path(), &[name, "not a weight type"]);
+
+    save(dir.path(), &good);
+    let file = dir.path().join("model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    for length in [0, 5, 8, 200, bytes.len() - 1] {
+        std::fs::write(&file, &bytes[..length]).unwrap();
+        says(dir.path(), &["model.safetensors"]);
+    }
+    // A header that promises more than any memory holds.
+    let mut liar = u64::MAX.to_le_bytes().to_vec();
+    liar.extend(b"{}");
+    std::fs::write(&file, liar).unwrap();
+    says(dir.path(), &["model.safetensors"]);
+    std::fs::remove_file(&file).unwrap();
+    says(dir.path(), &["no model.safetensors"]);
+    let index = dir.path().join("model.safetensors.index.json");
+    std::fs::write(&index, r#"{"weight_map": {"x": "../../etc/passwd"}}"#).unwrap();
+    says(dir.path(), &["not the name of a file in this folder"]);
+    std::fs::write(&index, r#"{"weight_map": {"x": "gone.safetensors"}}"#).unwrap();
+    says(dir.path(), &["gone.safetensors"]);
+    std::fs::write(&index, "[]").unwrap();
+    says(dir.path(), &["model.safetensors.index.json"]);
+}
+
+#[test]
+fn impossible_configurations_are_named() {
+    let dir = copy();
+    let path = dir.path().join("config.json");
+    let good: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for (pointer, value) in [
+        ("text_config/num_hidden_layers", 0i64),
+        ("text_config/num_hidden_layers", 1 << 40),
+        ("text_config/vocab_size", 1 << 60),
+        ("text_config/num_attention_heads", 7),
+        ("text_config/num_key_value_heads", 3),
+        ("text_config/hidden_size", -4),
+        ("vision_config/patch_size", 0),
+        ("vision_config/spatial_merge_size", 9999),
+        ("vision_config/num_heads", 5),
+        ("vision_config/window_size", 3),
+        ("vision_config/out_hidden_size", 5),
+        ("vision_config/temporal_patch_size", 0),
+        ("audio_config/n_window", 0),
+        ("audio_config/d_model", 1 << 40),
+        ("audio_config/encoder_attention_heads", 5),
+        ("audio_config/output_dim", 1),
+        ("audio_config/max_source_positions", 1),
+        ("audio_token_index", 1 << 31),
+        ("seconds_per_chunk", 0),
+        ("position_id_per_seconds", -1),
+    ] {
+        let mut config = good.clone();
+        let field = config.pointer_mut(&format!("/thinker_config/{pointer}")).unwrap();
+        *field = value.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        assert_ne!(config, good, "{pointer} is {value} in the fixture");
+        let said = complaint(dir.path());
+        let name = pointer.rsplit('/').next().unwrap();
+        let names_it = said.contains(name) || said.contains("mrope_section") || said.contains("line 1 column");
+        assert!(names_it && said.contains("config.json"), "{pointer} = {value}: {said}");
+    }
+    for text in ["", "{", "[]", r#"{"model_type": "llama"}"#] {
+        std::fs::write(&path, text).unwrap();
+        says(dir.path(), &["not a Qwen2.5-Omni configuration", "config.json"]);
+    }
+}
+
+#[test]
+fn what_is_no_checkpoint_is_said_to_be_none() {
+    says(Path::new("/nowhere/at/all"), &["no such checkpoint folder", "/nowhere/at/all"]);
+    let empty = tempfile::tempdir().unwrap();
+    says(empty.path(), &["config.json"]);
+    let file = fixture().join("config.json");
+    says(&file, &["not a file in it"]);
+    let said = complaint(Path::new("nobody/nothing"));
+    assert!(said.contains("not in the local hub cache"), "{said}");
+
+    let dir = copy();
+    std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+    says(dir.path(), &["tokenizer.json"]);
+    std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+    says(dir.path(), &["tokenizer.json"]);
+
+    let dir = copy();
+    let path = dir.path().join("tokenizer.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["added_tokens"].as_array_mut().unwrap().retain(|t| t["content"] != "<|VIDEO|>");
+    std::fs::write(&path, json.to_string()).unwrap();
+    says(dir.path(), &["video_token_index", "tokenizer.json"]);
+
+    let dir = copy();
+    let path = dir.path().join("preprocessor_config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (from, to, word) in [
+        ("\"hop_length\": 160", "\"hop_length\": 0", "hop_length"),
+        ("\"feature_size\": 128", "\"feature_size\": 64", "feature_size"),
+        ("\"patch_size\": 14", "\"patch_size\": 16", "patch_size"),
+        ("\"min_pixels\": 3136", "\"min_pixels\": 0", "pixel limits"),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text, "{from} is not in the fixture");
+        std::fs::write(&path, changed).unwrap();
+        says(dir.path(), &[word, "preprocessor_config.json"]);
+    }
+}
