@@ -239,7 +239,7 @@ fn what_is_no_checkpoint_is_said_to_be_none() {
         ("\"hop_length\": 160", "\"hop_length\": 0", "hop_length"),
         ("\"feature_size\": 128", "\"feature_size\": 64", "feature_size"),
         ("\"patch_size\": 14", "\"patch_size\": 16", "patch_size"),
-        ("\"min_pixels\": 3136", "\"min_pixels\": 0", "pixel limits"),
+        ("\"min_pixels\": 784", "\"min_pixels\": 0", "pixel limits"),
     ] {
         let changed = text.replace(from, to);
         assert_ne!(changed, text, "{from} is not in the fixture");

@@ -7,5 +7,5 @@ mod engine;
 mod media;
 mod shaders;
 mod tiny;
-mod world;
 mod verify;
+mod world;
