@@ -8,4 +8,5 @@ mod media;
 mod shaders;
 mod tiny;
 mod verify;
+mod tune;
 mod world;
