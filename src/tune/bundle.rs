@@ -4,25 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
-use serde_json::{Value, json};
-use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
-use tokenizers::normalizers::unicode::NFC;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, SplitDelimiterBehavior, TokenizerBuilder};
-
-use crate::model::qwen2_5_omni::processor::DEFAULT_SYSTEM;
+use crate::model::bpe::Bpe;
+use crate::model::qwen2_5_omni::processor::{DEFAULT_SYSTEM, ProcessorError};
 use crate::tune::TuneError;
 use crate::tune::variables::Vars;
 use crate::world::clip::{Clip, caption};
 use crate::world::rng::{Rng, Stream};
 use crate::world::{Captions, Class, Condition, Kind, NONE_OF_THE_ABOVE, Question};
-
-/// How words are split before merges: the released tokenizer's own rule.
-const WORDS: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+use candle_core::{DType, Tensor};
+use serde_json::{Value, json};
 
 /// Tokens that are not text, named as in the released tokenizer.
 const SPECIAL: [&str; 11] = [
@@ -96,12 +86,11 @@ impl Shape {
 
 /// Writes everything but the weights into `dir`, which must exist.
 pub fn write_skeleton(dir: &Path, shape: &Shape) -> Result<(), TuneError> {
-    let tokenizer = tokenizer(shape.vocabulary)?;
-    let id = |token: &str| tokenizer.token_to_id(token).unwrap_or_default();
+    let tokenizer = Bpe::learn(corpus(), shape.vocabulary, &SPECIAL).map_err(ProcessorError::from)?;
+    let id = |token: &str| tokenizer.id(token).unwrap_or_default();
     // A little room keeps the table's height a round number.
-    let vocab = tokenizer.get_vocab_size(true).next_multiple_of(16);
-    let text = tokenizer.to_string(true).map_err(|e| TuneError::Options(e.to_string()))?;
-    write(dir, "tokenizer.json", text.as_bytes())?;
+    let vocab = tokenizer.size().next_multiple_of(16);
+    write(dir, "tokenizer.json", tokenizer.json().map_err(ProcessorError::from)?.as_bytes())?;
     write_json(dir, "tokenizer_config.json", &tokenizer_config(&tokenizer))?;
     write_json(dir, "config.json", &config(shape, vocab, &id))?;
     write_json(
@@ -215,12 +204,12 @@ fn config(shape: &Shape, vocab: usize, id: &dyn Fn(&str) -> u32) -> Value {
     })
 }
 
-fn tokenizer_config(tokenizer: &tokenizers::Tokenizer) -> Value {
+fn tokenizer_config(tokenizer: &Bpe) -> Value {
     let added: serde_json::Map<String, Value> = SPECIAL
         .iter()
         .filter_map(|token| {
             let value = json!({"content": token, "lstrip": false, "normalized": false, "rstrip": false, "single_word": false, "special": true});
-            Some((tokenizer.token_to_id(token)?.to_string(), value))
+            Some((tokenizer.id(token)?.to_string(), value))
         })
         .collect();
     json!({
@@ -237,35 +226,6 @@ fn tokenizer_config(tokenizer: &tokenizers::Tokenizer) -> Value {
         "unk_token": null, "video_token": "<|VIDEO|>", "vision_bos_token": "<|vision_bos|>",
         "vision_eos_token": "<|vision_eos|>", "chat_template": CHAT_TEMPLATE,
     })
-}
-
-/// A byte-level BPE tokenizer that has every byte, and merges for the world's words.
-fn tokenizer(size: usize) -> Result<tokenizers::Tokenizer, TuneError> {
-    let failed = |e: tokenizers::Error| TuneError::Options(format!("cannot train the tokenizer: {e}"));
-    let split =
-        Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Isolated, false).map_err(failed)?;
-    let bytes = ByteLevel::new(false, false, false);
-    let mut tokenizer = TokenizerBuilder::new()
-        .with_model(BPE::default())
-        .with_normalizer(Some(NFC))
-        .with_pre_tokenizer(Some(Sequence::new(vec![split.into(), bytes.into()])))
-        .with_post_processor(Some(bytes))
-        .with_decoder(Some(bytes))
-        .build()
-        .map_err(failed)?;
-    let mut trainer = BpeTrainerBuilder::new()
-        .show_progress(false)
-        .vocab_size(size)
-        .min_frequency(2)
-        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-        .build();
-    tokenizer.train(&mut trainer, corpus().into_iter()).map_err(failed)?;
-    // From the typed builder to the general tokenizer that files hold.
-    let text = tokenizer.to_string(false).map_err(failed)?;
-    let mut tokenizer: tokenizers::Tokenizer = text.parse().map_err(failed)?;
-    let special: Vec<AddedToken> = SPECIAL.iter().map(|t| AddedToken::from(*t, true)).collect();
-    tokenizer.add_special_tokens(special).map_err(failed)?;
-    Ok(tokenizer)
 }
 
 /// Texts that the model will read and write, the frequent ones often.

@@ -8,6 +8,6 @@ mod engine;
 mod media;
 mod shaders;
 mod tiny;
-mod verify;
 mod tune;
+mod verify;
 mod world;
