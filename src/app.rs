@@ -1,1 +1,410 @@
-//! The composition root of the window: wires workers, state and panels together.
+//! The composition root of the window: wires playback, engine, dialogs and panels together. The only part of the
+//! window that knows threads; everything it is told goes through [`State::apply`], everything it is asked through
+//! [`Command`]s. It deliberately draws nothing itself.
+
+mod fonts;
+mod stats;
+mod workers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::clip::{AudioSource, ClipSpec};
+use crate::command::Command;
+use crate::engine::{Engine, LoadOptions};
+use crate::event::{Event, FileFacts, FileUse, Request};
+use crate::media::{Output, Playback};
+use crate::settings::{Decoding, Sampling};
+use crate::state::{Media, Run, State, file_name};
+use crate::ui;
+
+use stats::FrameStats;
+
+/// Events taken per frame: a burst of tokens never makes a long frame.
+const EVENTS_PER_FRAME: usize = 128;
+/// Events on their way; a worker that is further ahead waits.
+const QUEUE: usize = 1024;
+/// How often the window repaints while an answer is being made, for the stage times.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the playhead moves where there is no picture to keep time with.
+const PLAYHEAD_TICK: Duration = Duration::from_millis(33);
+
+/// What the window starts with.
+pub struct Options {
+    /// A file to open.
+    pub file: Option<PathBuf>,
+    /// The model to load, or why there is none.
+    pub model: Result<LoadOptions, String>,
+    /// Where sound goes.
+    pub output: Output,
+    /// Play, ask again and again, print the interface's own CPU time per frame after so many seconds, and end.
+    pub frame_stats_secs: Option<f64>,
+}
+
+impl Options {
+    /// A window with `model` that leaves one core to the interface and gives way to it.
+    pub fn new(file: Option<PathBuf>, model: Result<LoadOptions, String>) -> Self {
+        let model = model.map(|m| LoadOptions { threads: m.threads.or_else(spare_threads), background: true, ..m });
+        Self { file, model, output: Output::Device, frame_stats_secs: None }
+    }
+}
+
+/// All cores but one, so that decoding and drawing have theirs.
+fn spare_threads() -> Option<usize> {
+    std::thread::available_parallelism().ok().map(|n| n.get().saturating_sub(1).max(1))
+}
+
+/// The window's application.
+pub struct App {
+    // Dropped first: a worker that waits for room in the queue is let go before it is joined.
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+    state: State,
+    memory: ui::Memory,
+    player: Option<Playback>,
+    engine: Option<Engine>,
+    output: Output,
+    /// The newest sound, for lane workers to notice that they are stale.
+    sound_id: Arc<AtomicU64>,
+    dialog_open: Arc<AtomicBool>,
+    fullscreen: bool,
+    fallback_font: bool,
+    started: Instant,
+    ctx: egui::Context,
+    stats: Option<FrameStats>,
+}
+
+impl App {
+    /// Builds the application in a window (or in a test's stand-in for one) and starts loading what `options` name.
+    pub fn new(cc: &eframe::CreationContext<'_>, options: Options) -> Self {
+        ui::theme::install(&cc.egui_ctx);
+        let (sender, events) = bounded(QUEUE);
+        let mut app = Self {
+            events,
+            sender,
+            state: State::default(),
+            memory: ui::Memory::default(),
+            player: None,
+            engine: None,
+            output: options.output,
+            sound_id: Arc::new(AtomicU64::new(0)),
+            dialog_open: Arc::new(AtomicBool::new(false)),
+            fullscreen: false,
+            fallback_font: false,
+            started: Instant::now(),
+            ctx: cc.egui_ctx.clone(),
+            stats: options.frame_stats_secs.map(FrameStats::new),
+        };
+        let notify = workers::with_maps(app.notify());
+        match Engine::spawn(notify) {
+            Ok(engine) => app.engine = Some(engine),
+            Err(e) => app.state.notice(true, format!("{e:#}")),
+        }
+        match options.model {
+            Ok(model) => app.load(model),
+            Err(message) => app.state.apply(Event::ModelFailed { message }, 0.0),
+        }
+        if let Some(file) = options.file {
+            app.look_into(FileUse::Clip, file);
+        }
+        app
+    }
+
+    /// What is shown.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Waits for the next event of a worker and applies it; `false` after `timeout`. For whoever drives the
+    /// application without a window's event loop.
+    pub fn wait_for_event(&mut self, timeout: Duration) -> bool {
+        match self.events.recv_timeout(timeout) {
+            Ok(event) => {
+                self.apply(event);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn now_secs(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Sends an event and wakes the window.
+    fn notify(&self) -> impl Fn(Event) + Send + Sync + Clone + 'static {
+        let sender = self.sender.clone();
+        let ctx = self.ctx.clone();
+        move |event| {
+            // The window is closing when nobody listens any more.
+            if sender.send(event).is_ok() {
+                ctx.request_repaint();
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::FileChosen { purpose, facts } => self.use_file(purpose, facts),
+            event => {
+                if let Event::Token { token, .. } = &event {
+                    self.look_for_font(&token.text);
+                }
+                let now = self.now_secs();
+                self.state.apply(event, now);
+            }
+        }
+    }
+
+    /// Adds a font of the system once a text needs one.
+    fn look_for_font(&mut self, text: &str) {
+        if !self.fallback_font && fonts::needs_fallback(text) {
+            self.fallback_font = true;
+            fonts::add_fallback(self.ctx.clone());
+        }
+    }
+
+    fn load(&mut self, model: LoadOptions) {
+        self.state.apply(Event::ModelLoading { id: model.id.clone() }, 0.0);
+        if let Some(engine) = &self.engine {
+            engine.load(model);
+        }
+    }
+
+    fn look_into(&self, purpose: FileUse, path: PathBuf) {
+        workers::look_into(purpose, path, self.notify());
+    }
+
+    fn use_file(&mut self, purpose: FileUse, facts: FileFacts) {
+        let swaps = facts.sound && !facts.picture && self.state.clip.video.is_some();
+        match purpose {
+            FileUse::Model => {
+                let options =
+                    LoadOptions { threads: spare_threads(), background: true, ..LoadOptions::new(facts.path) };
+                self.load(options);
+            }
+            FileUse::Sound if !facts.sound => {
+                self.state.notice(true, format!("{} has no sound to take.", file_name(&facts.path)));
+            }
+            FileUse::Sound => self.set_audio(AudioSource::File { path: facts.path, track: None }),
+            FileUse::ByContent if swaps => self.set_audio(AudioSource::File { path: facts.path, track: None }),
+            FileUse::ByContent | FileUse::Clip => self.open(facts),
+        }
+    }
+
+    fn open(&mut self, facts: FileFacts) {
+        let path = facts.path.clone();
+        let clip = match (facts.picture, facts.sound) {
+            (true, true) => ClipSpec::original(path),
+            (true, false) => ClipSpec { video: Some(path), ..ClipSpec::default() },
+            (false, _) => ClipSpec { audio: AudioSource::File { path, track: None }, ..ClipSpec::default() },
+        };
+        if let Some(engine) = &self.engine {
+            engine.cancel();
+        }
+        let clip_id = self.state.begin_clip(clip.clone(), facts);
+        let old = self.player.take();
+        // Joining its threads can wait for a frame being decoded: not here.
+        let dropper = std::thread::Builder::new().name("close clip".into()).spawn(move || drop(old));
+        if let Err(e) = dropper {
+            log::warn!("the old clip was closed on the interface's thread: {e}");
+        }
+        let notify = workers::media_events(clip_id, self.notify());
+        match Playback::start_on(clip, Sampling::default(), self.output.clone(), notify) {
+            Ok(player) => self.player = Some(player),
+            Err(e) => self.apply(Event::Failed { message: e.to_string() }),
+        }
+        self.read_sound();
+    }
+
+    fn set_audio(&mut self, audio: AudioSource) {
+        if self.state.clip.audio == audio {
+            return;
+        }
+        self.state.begin_sound(audio);
+        if let Some(player) = &self.player {
+            player.set_clip(self.state.clip.clone(), Sampling::default());
+        }
+        self.read_sound();
+    }
+
+    fn read_sound(&mut self) {
+        let sound_id = self.state.sound_id;
+        self.sound_id.store(sound_id, Ordering::Relaxed);
+        workers::read_sound(self.state.clip.clone(), sound_id, Arc::clone(&self.sound_id), self.notify());
+    }
+
+    fn ask(&mut self) {
+        let (None, Some(engine)) = (self.state.why_not_ask(), &self.engine) else { return };
+        let epoch = self.state.begin_run(self.started.elapsed().as_secs_f64());
+        engine.ask(Request {
+            epoch,
+            clip: self.state.clip.clone(),
+            prompt: self.state.draft.prompt(),
+            sampling: Sampling::default(),
+            decoding: Decoding::default(),
+        });
+    }
+
+    /// Carries out a command: what workers have to do is done here, the rest in the state.
+    pub fn perform(&mut self, command: &Command) {
+        match command {
+            Command::Choose(purpose) => workers::choose(*purpose, &self.dialog_open, self.notify()),
+            Command::Use(purpose, path) => self.look_into(*purpose, path.clone()),
+            Command::SetAudio(audio) => self.set_audio(audio.clone()),
+            Command::Ask => self.ask(),
+            Command::Stop => {
+                if let Some(engine) = &self.engine {
+                    engine.cancel();
+                }
+            }
+            Command::Edit(draft) => {
+                let texts = [&draft.question, &draft.caption, &draft.options, &draft.context, &draft.system];
+                for text in texts {
+                    self.look_for_font(text);
+                }
+            }
+            Command::Copy(text) => self.ctx.copy_text(text.clone()),
+            _ => {}
+        }
+        if let (Some(player), Media::Open { .. }) = (&self.player, self.state.media) {
+            transport(player, &self.state, command);
+        }
+        self.state.perform(command);
+        if self.fullscreen != self.state.fullscreen {
+            self.fullscreen = self.state.fullscreen;
+            self.ctx.send_viewport_cmd(egui::ViewportCommand::Fullscreen(self.fullscreen));
+        }
+    }
+
+    /// Copies where playback is into the state.
+    fn read_player(&mut self) {
+        self.state.now_secs = self.now_secs();
+        let Some(player) = &self.player else { return };
+        let playback = &mut self.state.playback;
+        playback.position_secs = player.position_secs();
+        playback.playing = player.is_playing();
+        playback.muted = player.is_muted();
+        playback.volume = player.volume();
+        playback.audible = player.output() == "device";
+    }
+
+    /// When the window must be drawn next, without any input.
+    fn repaint_after(&self) -> Option<Duration> {
+        let answering = self.state.run.as_ref().is_some_and(Run::running).then_some(TICK);
+        let frame = self.player.as_ref().filter(|p| p.is_playing()).map(|player| {
+            player.next_pts().map_or(PLAYHEAD_TICK, |pts| {
+                Duration::from_secs_f64((pts - player.position_secs()).clamp(0.0, PLAYHEAD_TICK.as_secs_f64()))
+            })
+        });
+        [answering, frame].into_iter().flatten().min()
+    }
+
+    /// Keeps a measured window busy: playing in a loop and answering.
+    fn keep_busy(&mut self) {
+        if matches!(self.state.media, Media::Open { .. }) && !self.state.playback.playing {
+            self.perform(&Command::TogglePlay);
+        }
+        if !self.state.run.as_ref().is_some_and(Run::running) {
+            self.ask();
+        }
+    }
+}
+
+/// What a command asks of the player.
+fn transport(player: &Playback, state: &State, command: &Command) {
+    match command {
+        Command::TogglePlay if player.is_playing() => player.pause(),
+        Command::TogglePlay => player.play(),
+        Command::Seek(t) => player.seek(*t),
+        Command::Skip(by) => player.seek(player.position_secs() + by),
+        Command::StepFrame(by) if *by < 0 => player.step_back(),
+        Command::StepFrame(_) => player.step_forward(),
+        Command::Home => player.seek(0.0),
+        Command::End => player.seek(state.duration_secs().unwrap_or(f64::INFINITY)),
+        Command::ToggleMute => player.set_muted(!player.is_muted()),
+        Command::SetVolume(volume) => player.set_volume(*volume),
+        _ => {}
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
+        if let Some(stats) = &mut self.stats
+            && stats.frame()
+        {
+            ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+        }
+        for _ in 0..EVENTS_PER_FRAME {
+            let Ok(event) = self.events.try_recv() else { break };
+            self.apply(event);
+        }
+        if !self.events.is_empty() {
+            ctx.request_repaint();
+        }
+        if self.stats.is_some() {
+            self.keep_busy();
+        }
+        self.read_player();
+    }
+
+    fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
+        let position = self.state.playback.position_secs;
+        let scene = ui::Scene {
+            frame: self.player.as_ref().and_then(|p| p.frame_at(position)),
+            target_format: frame.wgpu_render_state().map(|r| r.target_format),
+        };
+        self.state.playback.frame_pts_secs = scene.frame.as_ref().map(|f| f.pts_secs());
+        for command in ui::show(ui, &self.state, &scene, &mut self.memory) {
+            self.perform(&command);
+        }
+        if let Some(after) = self.repaint_after() {
+            ui.ctx().request_repaint_after(after);
+        }
+    }
+}
+
+/// Whether a window can be opened at all.
+pub fn has_display() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    !cfg!(all(unix, not(target_os = "macos"))) || set("DISPLAY") || set("WAYLAND_DISPLAY") || set("WAYLAND_SOCKET")
+}
+
+/// Opens the window and runs it until it is closed.
+pub fn run(options: Options) -> Result<()> {
+    let viewport = egui::ViewportBuilder::default()
+        .with_title("Modalens")
+        .with_app_id("modalens")
+        .with_inner_size([1280.0, 720.0])
+        .with_min_inner_size([960.0, 600.0])
+        .with_drag_and_drop(true)
+        .with_icon(icon());
+    let native = eframe::NativeOptions {
+        viewport,
+        renderer: eframe::Renderer::Wgpu,
+        system_font_fallback: false,
+        ..Default::default()
+    };
+    eframe::run_native("Modalens", native, Box::new(|cc| Ok(Box::new(App::new(cc, options)))))
+        .map_err(|e| anyhow::anyhow!("the window could not be opened: {e}; `modalens doctor` shows what is missing"))
+}
+
+/// Three bars in the hues of the senses.
+fn icon() -> egui::IconData {
+    const SIDE: usize = 64;
+    let mut rgba = vec![0u8; SIDE * SIDE * 4];
+    let bars = crate::gpu::colormap::Modality::ALL.map(|m| ui::theme::hue(m).to_array());
+    for (i, pixel) in rgba.chunks_exact_mut(4).enumerate() {
+        let (x, y) = (i % SIDE, i / SIDE);
+        let bar = x.saturating_sub(6) / 18;
+        let top = [10, 24, 36][bar.min(2)];
+        let inside = x >= 6 && (x - 6) % 18 < 14 && bar < 3 && (top..56).contains(&y);
+        pixel.copy_from_slice(if inside { &bars[bar] } else { &[13, 15, 18, 255] });
+    }
+    egui::IconData { rgba, width: SIDE as u32, height: SIDE as u32 }
+}

@@ -1,1 +1,180 @@
-//! Everything a user can do, as values: menus, shortcuts, the key sheet and tests are fed from here.
+//! Everything a user can do, as values: the panels return them, keys map to them, the key sheet lists them.
+//! Knows nothing of how they are carried out or of any toolkit's key codes.
+
+use std::path::PathBuf;
+
+use crate::clip::AudioSource;
+use crate::event::FileUse;
+use crate::prompt::Draft;
+use crate::settings::View;
+
+/// One thing the user wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Ask for a file (or a checkpoint folder) in a dialog.
+    Choose(FileUse),
+    /// Look into a file and use it.
+    Use(FileUse, PathBuf),
+    /// Change the sound of the clip.
+    SetAudio(AudioSource),
+    /// Play or pause.
+    TogglePlay,
+    /// Go to a time in seconds.
+    Seek(f64),
+    /// Go on by seconds, back when negative.
+    Skip(f64),
+    /// Show the next (1) or the previous (−1) frame.
+    StepFrame(i32),
+    /// Go to the start.
+    Home,
+    /// Go to the end.
+    End,
+    /// Silence the sound, or not.
+    ToggleMute,
+    /// Loudness, 0…1.
+    SetVolume(f32),
+    /// Fill the screen, or not.
+    ToggleFullscreen,
+    /// The words changed.
+    Edit(Box<Draft>),
+    /// Ask the model.
+    Ask,
+    /// Stop the answer.
+    Stop,
+    /// The pointer is over an answer token (or over none).
+    Hover(Option<usize>),
+    /// Keep an answer token's maps (or no token's).
+    Lock(Option<usize>),
+    /// How maps and lanes are shown changed.
+    SetView(Box<View>),
+    /// Show or hide the heat maps.
+    ToggleHeat,
+    /// Show or hide the list of keys.
+    ToggleKeySheet,
+    /// Close, leave or clear whatever is uppermost.
+    Escape,
+    /// Remove a notice.
+    Dismiss(u64),
+    /// Put text on the clipboard.
+    Copy(String),
+}
+
+/// A key of the keyboard, as far as shortcuts need them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// The space bar.
+    Space,
+    /// Cursor left.
+    Left,
+    /// Cursor right.
+    Right,
+    /// `,`
+    Comma,
+    /// `.`
+    Period,
+    /// Home.
+    Home,
+    /// End.
+    End,
+    /// F.
+    F,
+    /// H.
+    H,
+    /// M.
+    M,
+    /// O.
+    O,
+    /// `?`, wherever the layout has it.
+    Question,
+    /// Escape.
+    Escape,
+    /// Return.
+    Enter,
+}
+
+/// A key with what must be held down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Chord {
+    /// The key.
+    pub key: Key,
+    /// With Ctrl (⌘ on a Mac).
+    pub ctrl: bool,
+    /// With Shift.
+    pub shift: bool,
+    /// Also while a text field has the keyboard.
+    pub in_text: bool,
+}
+
+/// A line of the key sheet.
+pub struct Shortcut {
+    /// The keys that do it.
+    pub chord: Chord,
+    /// How the keys are written.
+    pub keys: &'static str,
+    /// What it does, sentence case.
+    pub label: &'static str,
+    /// The command.
+    pub command: fn() -> Command,
+}
+
+const fn chord(key: Key) -> Chord {
+    Chord { key, ctrl: false, shift: false, in_text: false }
+}
+
+const fn ctrl(key: Key) -> Chord {
+    Chord { ctrl: true, in_text: true, ..chord(key) }
+}
+
+const fn shift(key: Key) -> Chord {
+    Chord { shift: true, ..chord(key) }
+}
+
+macro_rules! shortcuts {
+    ($($chord:expr, $keys:literal, $label:literal => $command:expr;)+) => {
+        /// All shortcuts, in the order of the key sheet.
+        pub const SHORTCUTS: &[Shortcut] =
+            &[$(Shortcut { chord: $chord, keys: $keys, label: $label, command: || $command }),+];
+    };
+}
+
+shortcuts! {
+    chord(Key::Space), "Space", "Play or pause" => Command::TogglePlay;
+    ctrl(Key::Space), "Ctrl+Space", "Play or pause, also while typing" => Command::TogglePlay;
+    chord(Key::Left), "←", "Previous frame" => Command::StepFrame(-1);
+    chord(Key::Right), "→", "Next frame" => Command::StepFrame(1);
+    chord(Key::Comma), ",", "Previous frame" => Command::StepFrame(-1);
+    chord(Key::Period), ".", "Next frame" => Command::StepFrame(1);
+    shift(Key::Left), "Shift+←", "Back 1 second" => Command::Skip(-1.0);
+    shift(Key::Right), "Shift+→", "Forward 1 second" => Command::Skip(1.0);
+    chord(Key::Home), "Home", "Go to the start" => Command::Home;
+    chord(Key::End), "End", "Go to the end" => Command::End;
+    chord(Key::M), "M", "Mute or unmute" => Command::ToggleMute;
+    chord(Key::H), "H", "Show or hide the heat maps" => Command::ToggleHeat;
+    chord(Key::F), "F", "Full screen" => Command::ToggleFullscreen;
+    ctrl(Key::Enter), "Ctrl+Enter", "Ask the question" => Command::Ask;
+    ctrl(Key::O), "Ctrl+O", "Open a video" => Command::Choose(FileUse::Clip);
+    Chord { in_text: true, ..chord(Key::Escape) }, "Esc", "Close, leave full screen, clear the locked token"
+        => Command::Escape;
+    chord(Key::Question), "?", "This list" => Command::ToggleKeySheet;
+}
+
+/// How a command's keys are written, for tooltips.
+pub fn keys_of(command: &Command) -> Option<&'static str> {
+    SHORTCUTS.iter().find(|s| (s.command)() == *command).map(|s| s.keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_shortcuts_share_their_keys() {
+        for (i, a) in SHORTCUTS.iter().enumerate() {
+            for b in &SHORTCUTS[i + 1..] {
+                let same = (a.chord.key, a.chord.ctrl, a.chord.shift) == (b.chord.key, b.chord.ctrl, b.chord.shift);
+                assert!(!same, "{} and {}", a.label, b.label);
+            }
+        }
+        assert_eq!(keys_of(&Command::ToggleMute), Some("M"));
+    }
+}

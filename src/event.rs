@@ -1,12 +1,14 @@
 //! What workers tell the rest of the program. The inference thread and the media threads send these;
 //! `State::apply` and the command line consume them. Knows nothing of threads or channels.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::capture::{AttentionRow, Share, ShareDetail};
 use crate::clip::ClipSpec;
+use crate::heatmap::HeatMap;
 use crate::prompt::Prompt;
 use crate::provenance::Provenance;
 use crate::settings::{Decoding, Sampling};
@@ -139,17 +141,47 @@ pub struct Answer {
     pub tokens_per_s: f64,
 }
 
-impl Answer {
-    /// Mean attention over answer tokens, layers and heads, one weight per token of the provenance.
-    pub fn mean_attention(&self) -> Vec<f32> {
-        let mut mean = vec![0f32; self.provenance.tokens.len()];
-        for token in &self.tokens {
-            for (sum, weight) in mean.iter_mut().zip(token.row.mean()) {
-                *sum += weight / self.tokens.len() as f32;
-            }
-        }
-        mean
-    }
+/// A clip's sound as its lanes show it: exactly the samples the model is given, reduced to pictures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoundLanes {
+    /// Mono samples in −1…1, `rate` per second.
+    pub samples: Vec<f32>,
+    /// Samples per second.
+    pub rate: f64,
+    /// `[frames, bins]` log-mel as the model hears it, scaled to 0…1; bin 0 is the lowest.
+    pub log_mel: Vec<f32>,
+    /// Mel bins.
+    pub bins: usize,
+    /// Log-mel frames per second.
+    pub frame_rate: f64,
+    /// Time of the first sample on the clip's axis, in seconds.
+    pub start_secs: f64,
+}
+
+/// What a file is to be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileUse {
+    /// A new clip, or a new sound for the one that is open: by what is in the file.
+    ByContent,
+    /// The new clip.
+    Clip,
+    /// The sound of the clip that is open.
+    Sound,
+    /// A checkpoint folder.
+    Model,
+}
+
+/// What was found in a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileFacts {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it has a picture.
+    pub picture: bool,
+    /// Whether it has sound.
+    pub sound: bool,
+    /// One line about it: size, rate, codec.
+    pub summary: String,
 }
 
 /// A message from a worker.
@@ -199,6 +231,50 @@ pub enum Event {
     AskFailed {
         /// Of which request.
         epoch: u64,
+        /// One line: what was tried, what was wrong, what to do.
+        message: String,
+    },
+    /// The heat map of an answer token, projected off the interface's thread.
+    TokenMap {
+        /// Of which request.
+        epoch: u64,
+        /// Index of the token in the answer.
+        index: usize,
+        /// The map, mean over layers and heads.
+        map: Arc<HeatMap>,
+    },
+    /// A file or folder was chosen, and looked into where it is a file.
+    FileChosen {
+        /// What it is for.
+        purpose: FileUse,
+        /// What was found.
+        facts: FileFacts,
+    },
+    /// The clip that plays is open.
+    ClipOpened {
+        /// Counts clips: events of older ones are stale.
+        clip_id: u64,
+        /// Its length in seconds, if known.
+        duration_secs: Option<f64>,
+        /// Whether it has a picture.
+        picture: bool,
+    },
+    /// A frame can be shown: only a reason to draw.
+    FrameReady,
+    /// The clip's sound, ready for its lanes; `None` when there is nothing to hear.
+    Lanes {
+        /// Counts sounds: events of older ones are stale.
+        sound_id: u64,
+        /// The lanes.
+        lanes: Option<Arc<SoundLanes>>,
+    },
+    /// Something the user should know and can live with.
+    Note {
+        /// One line.
+        message: String,
+    },
+    /// Something outside of answers failed: a file, a dialog, a device.
+    Failed {
         /// One line: what was tried, what was wrong, what to do.
         message: String,
     },

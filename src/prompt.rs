@@ -82,6 +82,50 @@ impl Prompt {
     }
 }
 
+/// The question of the sample case.
+pub const DEFAULT_QUESTION: &str = "What do you hear?";
+
+/// The words as they are being typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// System prompt; empty = the model's own.
+    pub system: String,
+    /// Caption; empty = none.
+    pub caption: String,
+    /// The question.
+    pub question: String,
+    /// Options, separated by commas; empty = an open question.
+    pub options: String,
+    /// Context after the question; empty = none.
+    pub context: String,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            system: String::new(),
+            caption: String::new(),
+            question: DEFAULT_QUESTION.to_owned(),
+            options: String::new(),
+            context: String::new(),
+        }
+    }
+}
+
+impl Draft {
+    /// The prompt these fields make.
+    pub fn prompt(&self) -> Prompt {
+        let some = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
+        Prompt {
+            system: some(&self.system),
+            caption: some(&self.caption),
+            context: some(&self.context),
+            question: self.question.trim().to_owned(),
+            options: self.options.split(',').map(str::trim).filter(|o| !o.is_empty()).map(str::to_owned).collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Span;
+
 /// How a clip is sampled before the model sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Sampling {
@@ -38,5 +40,41 @@ pub struct Decoding {
 impl Default for Decoding {
     fn default() -> Self {
         Self { max_new_tokens: 64, temperature: 0.0, seed: 0 }
+    }
+}
+
+/// How maps are drawn; the numbers of `gpu::OverlayStyle`, without the GPU.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct View {
+    /// Whether heat maps are shown at all.
+    pub heat: bool,
+    /// Index into the colour maps: 0 viridis, 1 magma, 2 cividis.
+    pub map: usize,
+    /// Opacity of the strongest cell, 0…1.
+    pub opacity: f32,
+    /// Exponent on the scaled weight.
+    pub gamma: f32,
+    /// Bilinear between cells instead of true cells.
+    pub smooth: bool,
+    /// Lines between cells.
+    pub lines: bool,
+    /// Weights above this quantile of the map's cells take the end of the colour map (1 = the largest cell).
+    pub clip_quantile: f32,
+    /// The part of the time axis that the lanes show; `None` = all of it.
+    pub timeline: Option<Span>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            heat: true,
+            map: 1,
+            opacity: 0.75,
+            gamma: 1.0,
+            smooth: false,
+            lines: false,
+            clip_quantile: 0.99,
+            timeline: None,
+        }
     }
 }

@@ -1,1 +1,482 @@
-//! Everything the window shows, and the one function that changes it.
+//! What the interface shows, and the only ways it changes: events from workers and commands of the user.
+//! Knows nothing of threads, toolkits, files or models; times are handed in, so that tests need no clock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::capture::Share;
+use crate::clip::{AudioSource, ClipSpec};
+use crate::command::Command;
+use crate::event::{Answer, AnswerToken, Event, FileFacts, ModelInfo, SoundLanes, Stage};
+use crate::heatmap::HeatMap;
+use crate::prompt::{Draft, Prompt};
+use crate::provenance::{Kind, Provenance};
+use crate::settings::View;
+
+/// Most notices kept; older ones make room.
+const MOST_NOTICES: usize = 6;
+
+/// Everything the panels read.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// What is seen and heard.
+    pub clip: ClipSpec,
+    /// Counts clips: media events of older ones are stale.
+    pub clip_id: u64,
+    /// Counts sounds: lanes of older ones are stale.
+    pub sound_id: u64,
+    /// Whether and how the clip is open.
+    pub media: Media,
+    /// What was found in the clip's file.
+    pub facts: Option<FileFacts>,
+    /// The sound's lanes; `None` while they are computed or when there is nothing to hear.
+    pub lanes: Option<Arc<SoundLanes>>,
+    /// Whether the lanes are being computed.
+    pub lanes_pending: bool,
+    /// Where playback is; copied from the player before every frame.
+    pub playback: Playback,
+    /// The words as they stand in their fields.
+    pub draft: Draft,
+    /// The model.
+    pub model: Model,
+    /// The newest question and what came of it.
+    pub run: Option<Run>,
+    /// Counts requests: events of older ones are stale.
+    pub epoch: u64,
+    /// The answer token under the pointer.
+    pub hovered: Option<usize>,
+    /// The answer token whose maps are kept.
+    pub locked: Option<usize>,
+    /// How maps and lanes are shown.
+    pub view: View,
+    /// Messages that stay until dismissed, oldest first.
+    pub notices: Vec<Notice>,
+    /// Whether the key sheet is shown.
+    pub key_sheet: bool,
+    /// Whether the window fills the screen.
+    pub fullscreen: bool,
+    /// The interface's time in seconds, for stage times.
+    pub now_secs: f64,
+    next_notice: u64,
+}
+
+/// Whether and how a clip is open.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Media {
+    /// There is no clip.
+    #[default]
+    Empty,
+    /// It is being opened.
+    Opening,
+    /// It can be played.
+    Open {
+        /// Its length in seconds, if known.
+        duration_secs: Option<f64>,
+        /// Whether it has a picture.
+        picture: bool,
+    },
+    /// It could not be opened; a notice says why.
+    Broken,
+}
+
+/// Where playback is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Playback {
+    /// The time that is heard and seen, in seconds.
+    pub position_secs: f64,
+    /// Presentation time of the frame on screen, in seconds.
+    pub frame_pts_secs: Option<f64>,
+    /// Whether time runs.
+    pub playing: bool,
+    /// Whether the sound is silenced.
+    pub muted: bool,
+    /// Loudness, 0…1.
+    pub volume: f32,
+    /// Whether a sound device plays; without one, time runs in silence.
+    pub audible: bool,
+}
+
+impl Default for Playback {
+    fn default() -> Self {
+        Self { position_secs: 0.0, frame_pts_secs: None, playing: false, muted: false, volume: 1.0, audible: true }
+    }
+}
+
+/// The model's state.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Model {
+    /// None was asked for.
+    #[default]
+    None,
+    /// Being loaded.
+    Loading {
+        /// What is being loaded.
+        id: String,
+    },
+    /// Ready to answer.
+    Ready(Arc<ModelInfo>),
+    /// It could not be loaded; a notice says why.
+    Failed,
+}
+
+/// A message that stays until it is dismissed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// For [`Command::Dismiss`].
+    pub id: u64,
+    /// Whether something failed (or is only worth knowing).
+    pub error: bool,
+    /// One line.
+    pub text: String,
+}
+
+/// One question and what came of it so far.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its number.
+    pub epoch: u64,
+    /// What was seen and heard.
+    pub clip: ClipSpec,
+    /// What was asked.
+    pub prompt: Prompt,
+    /// When it was asked.
+    pub started_secs: f64,
+    /// The stages entered and when.
+    pub stages: Vec<(Stage, f64)>,
+    /// The prompt's tokens, once they are laid out.
+    pub provenance: Option<Arc<Provenance>>,
+    /// The answer's tokens so far.
+    pub tokens: Vec<AnswerToken>,
+    /// Their maps, in the same order; a map may come after its token.
+    pub maps: Vec<Arc<HeatMap>>,
+    /// The mean of `maps`.
+    pub mean: HeatMap,
+    /// Scales of the maps: see [`Scales`].
+    pub scales: Vec<Scales>,
+    /// How it ended.
+    pub end: Option<End>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// With an answer (perhaps a cancelled one).
+    Answered(Arc<Answer>),
+    /// With an error; a notice says which.
+    Failed,
+}
+
+/// Sorted weights of a map's cells, so that any quantile is at hand.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Scales {
+    video: Vec<f32>,
+    audio: Vec<f32>,
+}
+
+impl Scales {
+    fn of(map: &HeatMap) -> Self {
+        let sorted = |media: &[Vec<f32>]| {
+            let mut all: Vec<f32> = media.iter().flatten().copied().collect();
+            all.sort_unstable_by(f32::total_cmp);
+            all
+        };
+        Self { video: sorted(&map.videos), audio: sorted(&map.audios) }
+    }
+
+    fn quantile(sorted: &[f32], q: f32) -> f32 {
+        let last = sorted.len().saturating_sub(1);
+        sorted.get((q.clamp(0.0, 1.0) * last as f32).round() as usize).copied().unwrap_or(0.0)
+    }
+
+    /// The video weight at quantile `q`; the largest one where that is 0.
+    pub fn video(&self, q: f32) -> f32 {
+        let at = Self::quantile(&self.video, q);
+        if at > 0.0 { at } else { Self::quantile(&self.video, 1.0) }
+    }
+
+    /// The audio weight at quantile `q`; the largest one where that is 0.
+    pub fn audio(&self, q: f32) -> f32 {
+        let at = Self::quantile(&self.audio, q);
+        if at > 0.0 { at } else { Self::quantile(&self.audio, 1.0) }
+    }
+}
+
+/// The map that is on show, with everything its legend says.
+#[derive(Debug, Clone)]
+pub struct Shown<'a> {
+    /// The token, or `None` for the mean over the answer.
+    pub token: Option<usize>,
+    /// The map.
+    pub map: &'a HeatMap,
+    /// Where its cells lie.
+    pub provenance: &'a Provenance,
+    /// Shares of the three senses.
+    pub share: Share,
+    /// Weight at the end of the video's colour map.
+    pub video_scale: f32,
+    /// Weight at the end of the audio's colour map.
+    pub audio_scale: f32,
+}
+
+impl Run {
+    fn new(epoch: u64, clip: ClipSpec, prompt: Prompt, now_secs: f64) -> Self {
+        Self {
+            epoch,
+            clip,
+            prompt,
+            started_secs: now_secs,
+            stages: Vec::new(),
+            provenance: None,
+            tokens: Vec::new(),
+            maps: Vec::new(),
+            mean: HeatMap::default(),
+            scales: vec![Scales::default()],
+            end: None,
+        }
+    }
+
+    /// Whether it is still going on.
+    pub fn running(&self) -> bool {
+        self.end.is_none()
+    }
+
+    /// The answer so far.
+    pub fn text(&self) -> String {
+        self.tokens.iter().map(|t| t.text.as_str()).collect()
+    }
+
+    /// Prompt tokens of video, audio and everything else.
+    pub fn counts(&self) -> [usize; 3] {
+        let c = self.provenance.as_ref().map_or([0; 4], |p| p.counts());
+        let of = |kind: Kind| c[kind as usize];
+        [of(Kind::Video), of(Kind::Audio), of(Kind::Text) + of(Kind::Special)]
+    }
+
+    fn add_map(&mut self, map: Arc<HeatMap>) {
+        let n = self.maps.len() as f32;
+        let blend = |mean: &mut Vec<f32>, new: &[f32]| {
+            mean.resize(new.len().max(mean.len()), 0.0);
+            for (i, m) in mean.iter_mut().enumerate() {
+                *m = (*m * n + new.get(i).copied().unwrap_or(0.0)) / (n + 1.0);
+            }
+        };
+        self.mean.videos.resize(map.videos.len(), Vec::new());
+        self.mean.audios.resize(map.audios.len(), Vec::new());
+        for (mean, new) in self.mean.videos.iter_mut().zip(&map.videos) {
+            blend(mean, new);
+        }
+        for (mean, new) in self.mean.audios.iter_mut().zip(&map.audios) {
+            blend(mean, new);
+        }
+        blend(&mut self.mean.words, &map.words);
+        self.scales[0] = Scales::of(&self.mean);
+        self.scales.push(Scales::of(&map));
+        self.maps.push(map);
+    }
+}
+
+impl State {
+    /// Takes a worker's message. `now_secs` is the interface's time.
+    pub fn apply(&mut self, event: Event, now_secs: f64) {
+        self.now_secs = now_secs;
+        match event {
+            Event::ModelLoading { id } => self.model = Model::Loading { id },
+            Event::ModelReady(info) => self.model = Model::Ready(info),
+            Event::ModelFailed { message } => {
+                self.model = Model::Failed;
+                self.notice(true, format!("The model could not be loaded: {message}"));
+            }
+            Event::Stage { epoch, stage } => {
+                if let Some(run) = self.run_of(epoch) {
+                    run.stages.push((stage, now_secs));
+                }
+            }
+            Event::Prompt { epoch, provenance } => {
+                if let Some(run) = self.run_of(epoch) {
+                    run.provenance = Some(provenance);
+                }
+            }
+            Event::Token { epoch, token } => {
+                if let Some(run) = self.run_of(epoch) {
+                    run.tokens.push(token);
+                }
+            }
+            Event::TokenMap { epoch, index, map } => {
+                if let Some(run) = self.run_of(epoch).filter(|run| run.maps.len() == index) {
+                    run.add_map(map);
+                }
+            }
+            Event::Answered { epoch, answer } => {
+                if let Some(run) = self.run_of(epoch) {
+                    run.end = Some(End::Answered(answer));
+                    run.stages.push((Stage::Answer, now_secs));
+                }
+            }
+            Event::AskFailed { epoch, message } => {
+                if let Some(run) = self.run_of(epoch) {
+                    run.end = Some(End::Failed);
+                    self.notice(true, format!("No answer: {message}"));
+                }
+            }
+            Event::FileChosen { .. } | Event::FrameReady => {}
+            Event::ClipOpened { clip_id, duration_secs, picture } => {
+                if clip_id == self.clip_id {
+                    self.media = Media::Open { duration_secs, picture };
+                }
+            }
+            Event::Lanes { sound_id, lanes } => {
+                if sound_id == self.sound_id {
+                    self.lanes = lanes;
+                    self.lanes_pending = false;
+                }
+            }
+            Event::Note { message } => self.notice(false, message),
+            Event::Failed { message } => {
+                if self.media == Media::Opening {
+                    self.media = Media::Broken;
+                }
+                self.notice(true, message);
+            }
+        }
+    }
+
+    /// Carries out what a command changes here; what it asks of workers is the application's business.
+    pub fn perform(&mut self, command: &Command) {
+        match command {
+            Command::Edit(draft) => self.draft.clone_from(draft),
+            Command::Hover(token) => self.hovered = *token,
+            Command::Lock(token) => self.locked = *token,
+            Command::SetView(view) => self.view = **view,
+            Command::ToggleHeat => self.view.heat = !self.view.heat,
+            Command::ToggleKeySheet => self.key_sheet = !self.key_sheet,
+            Command::ToggleFullscreen => self.fullscreen = !self.fullscreen,
+            Command::Escape => {
+                if self.key_sheet {
+                    self.key_sheet = false;
+                } else if self.fullscreen {
+                    self.fullscreen = false;
+                } else {
+                    self.locked = None;
+                }
+            }
+            Command::Dismiss(id) => self.notices.retain(|n| n.id != *id),
+            _ => {}
+        }
+    }
+
+    /// Begins a new clip; returns its number.
+    pub fn begin_clip(&mut self, clip: ClipSpec, facts: FileFacts) -> u64 {
+        self.clip = clip;
+        self.clip_id += 1;
+        self.sound_id += 1;
+        self.media = Media::Opening;
+        self.facts = Some(facts);
+        self.lanes = None;
+        self.lanes_pending = true;
+        self.view.timeline = None;
+        self.run = None;
+        self.hovered = None;
+        self.locked = None;
+        self.clip_id
+    }
+
+    /// Changes the clip's sound; returns the sound's number. The picture and what was answered stay.
+    pub fn begin_sound(&mut self, audio: AudioSource) -> u64 {
+        self.clip.audio = audio;
+        self.sound_id += 1;
+        self.lanes = None;
+        self.lanes_pending = true;
+        self.sound_id
+    }
+
+    /// Begins a new question about the clip as it is; returns its number.
+    pub fn begin_run(&mut self, now_secs: f64) -> u64 {
+        self.epoch += 1;
+        self.run = Some(Run::new(self.epoch, self.clip.clone(), self.draft.prompt(), now_secs));
+        self.hovered = None;
+        self.locked = None;
+        self.epoch
+    }
+
+    /// Adds a message; the same one again replaces the earlier.
+    pub fn notice(&mut self, error: bool, text: String) {
+        self.notices.retain(|n| n.text != text);
+        self.notices.push(Notice { id: self.next_notice, error, text });
+        self.next_notice += 1;
+        let over = self.notices.len().saturating_sub(MOST_NOTICES);
+        self.notices.drain(..over);
+    }
+
+    /// Why the model cannot be asked now; `None` when it can.
+    pub fn why_not_ask(&self) -> Option<&'static str> {
+        match &self.model {
+            Model::None => Some("no model is loaded"),
+            Model::Loading { .. } => Some("the model is still being loaded"),
+            Model::Failed => Some("the model could not be loaded"),
+            Model::Ready(_) if self.draft.prompt().user_text().text.is_empty() => Some("there is no question"),
+            Model::Ready(_) if matches!(self.media, Media::Opening) => Some("the clip is still being opened"),
+            Model::Ready(_) if matches!(self.media, Media::Broken) => Some("the clip could not be opened"),
+            Model::Ready(_) => None,
+        }
+    }
+
+    /// The clip's length in seconds: the file's, else that of its sound.
+    pub fn duration_secs(&self) -> Option<f64> {
+        let sound = || self.lanes.as_ref().map(|l| l.start_secs + l.samples.len() as f64 / l.rate);
+        match self.media {
+            Media::Open { duration_secs, .. } => duration_secs.or_else(sound),
+            _ => None,
+        }
+    }
+
+    /// The token whose maps are shown: under the pointer, else locked.
+    pub fn focus(&self) -> Option<usize> {
+        let tokens = self.run.as_ref().map_or(0, |r| r.maps.len());
+        self.hovered.or(self.locked).filter(|t| *t < tokens)
+    }
+
+    /// The maps on show: the focused token's, else the mean over the answer.
+    pub fn shown(&self) -> Option<Shown<'_>> {
+        let run = self.run.as_ref()?;
+        let provenance = run.provenance.as_deref()?;
+        if run.maps.is_empty() {
+            return None;
+        }
+        let token = self.focus();
+        let (map, scales, share) = if let Some(t) = token {
+            (&*run.maps[t], &run.scales[t + 1], run.tokens[t].share)
+        } else {
+            let shares = run.tokens.iter().take(run.maps.len()).map(|t| &t.share);
+            (&run.mean, &run.scales[0], Share::mean_of(shares))
+        };
+        let q = self.view.clip_quantile;
+        let (video_scale, audio_scale) = (scales.video(q), scales.audio(q));
+        Some(Shown { token, map, provenance, share, video_scale, audio_scale })
+    }
+
+    /// The name of the clip for the title line.
+    pub fn title(&self) -> Option<String> {
+        let path = self.clip.video.as_deref().or(match &self.clip.audio {
+            AudioSource::File { path, .. } => Some(path.as_path()),
+            _ => None,
+        })?;
+        Some(file_name(path))
+    }
+
+    fn run_of(&mut self, epoch: u64) -> Option<&mut Run> {
+        self.run.as_mut().filter(|run| run.epoch == epoch && run.end.is_none())
+    }
+}
+
+/// The last part of a path, as shown to people.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
+}
+
+/// The file a sound comes from, when it is not the clip's own.
+pub fn sound_file(audio: &AudioSource) -> Option<&PathBuf> {
+    match audio {
+        AudioSource::File { path, .. } => Some(path),
+        _ => None,
+    }
+}

@@ -1,6 +1,7 @@
 //! Drawing with wgpu, in a window or without one: video planes, heat maps over them, lanes over time.
-//! Knows nothing of windows, egui, FFmpeg or models: planes and plain numbers in, pixels out.
+//! Knows nothing of layout, FFmpeg or models: planes and plain numbers in, pixels out. Only [`callback`] knows egui.
 
+pub mod callback;
 pub mod colormap;
 pub mod headless;
 pub mod overlay;
@@ -12,6 +13,8 @@ pub use headless::Headless;
 pub use overlay::{OverlayFrame, OverlayRenderer, OverlayStyle};
 pub use strip::{StripFrame, StripRenderer};
 pub use video::VideoRenderer;
+/// Pixel format of what is drawn into.
+pub use wgpu::TextureFormat as TargetFormat;
 
 /// The prefix of every shader.
 pub const COMMON_WGSL: &str = include_str!("../../shaders/common.wgsl");

@@ -1,1 +1,174 @@
-//! The panels of the window, one file each. Reads the state, returns commands; knows nothing of media, models or the engine.
+//! The window's contents: panels that read [`State`] and return [`Command`]s. Nothing here changes anything, waits for
+//! anything, or knows media, models or the engine; frames come in as planes and leave through `gpu`.
+
+pub mod answer;
+mod ask;
+mod icons;
+mod keys;
+pub mod lanes;
+mod notices;
+pub mod player;
+pub mod theme;
+
+use std::sync::Arc;
+
+use egui::{Align, CentralPanel, Frame, Layout, Margin, Panel, RichText, ScrollArea, Stroke, Ui};
+
+use crate::command::{Command, keys_of};
+use crate::event::FileUse;
+use crate::frame::Planes;
+use crate::gpu::TargetFormat;
+use crate::state::{Media, Model, State, file_name};
+
+/// What is drawn besides the state: the frame that is due and the format of the window's surface.
+#[derive(Clone, Default)]
+pub struct Scene {
+    /// The frame on screen.
+    pub frame: Option<Arc<dyn Planes>>,
+    /// Format of the render target; `None` draws no pictures (a window without wgpu).
+    pub target_format: Option<TargetFormat>,
+}
+
+/// What panels keep between frames: nothing but reductions of what the state holds.
+#[derive(Default)]
+pub struct Memory {
+    lanes: lanes::Cache,
+}
+
+/// Draws everything and returns what the user wants, in order.
+pub fn show(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory) -> Vec<Command> {
+    let mut commands = keys::commands(ui.ctx());
+    for file in ui.ctx().input(|i| i.raw.dropped_files.clone()) {
+        commands.push(Command::Use(FileUse::ByContent, file.path().to_owned()));
+    }
+    if state.fullscreen {
+        CentralPanel::default().frame(Frame::new().fill(theme::GROUND)).show(ui, |ui| {
+            notices::show(ui, state, &mut commands);
+            player::picture(ui, state, scene, &mut commands);
+        });
+    } else {
+        windowed(ui, state, scene, memory, &mut commands);
+    }
+    if state.key_sheet && keys::sheet(ui) {
+        commands.push(Command::ToggleKeySheet);
+    }
+    player::drag_hint(ui, state);
+    commands
+}
+
+fn windowed(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory, commands: &mut Vec<Command>) {
+    let size = ui.available_size();
+    let bar = Frame::new().fill(theme::PANEL).inner_margin(Margin::symmetric(14, 0));
+    Panel::top("top bar").exact_size(42.0).frame(bar.stroke(Stroke::NONE)).show(ui, |ui| top_bar(ui, state, commands));
+    let side = Frame::new().fill(theme::PANEL).inner_margin(Margin { left: 10, right: 4, top: 2, bottom: 10 });
+    Panel::right("question and answer")
+        .exact_size((size.x * 0.31).clamp(380.0, 520.0))
+        .resizable(false)
+        .show_separator_line(false)
+        .frame(side)
+        .show(ui, |ui| {
+            ScrollArea::vertical().id_salt("side").auto_shrink([false, false]).show(ui, |ui| {
+                ui.set_max_width(ui.available_width() - 6.0);
+                ui.spacing_mut().item_spacing.y = 6.0;
+                ask::show(ui, state, commands);
+                answer::show(ui, state, commands);
+            });
+        });
+    let picture = Frame::new().fill(theme::GROUND).inner_margin(Margin { left: 12, right: 12, top: 2, bottom: 2 });
+    if state.media == Media::Empty {
+        CentralPanel::default().frame(picture.inner_margin(12)).show(ui, |ui| {
+            notices::show(ui, state, commands);
+            player::picture(ui, state, scene, commands);
+        });
+        return;
+    }
+    let lanes_frame = Frame::new().fill(theme::GROUND).inner_margin(Margin { left: 14, right: 12, top: 4, bottom: 10 });
+    Panel::bottom("time lanes")
+        .exact_size((size.y * 0.26).clamp(150.0, 320.0))
+        .resizable(false)
+        .show_separator_line(false)
+        .frame(lanes_frame)
+        .show(ui, |ui| lanes::show(ui, state, scene, &mut memory.lanes, commands));
+    let transport = Frame::new().fill(theme::GROUND).inner_margin(Margin::symmetric(12, 0));
+    Panel::bottom("transport")
+        .exact_size(38.0)
+        .show_separator_line(false)
+        .frame(transport)
+        .show(ui, |ui| player::transport(ui, state, commands));
+    CentralPanel::default().frame(picture).show(ui, |ui| {
+        notices::show(ui, state, commands);
+        player::picture(ui, state, scene, commands);
+    });
+}
+
+fn top_bar(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    ui.horizontal_centered(|ui| {
+        ui.label(RichText::new("Modalens").font(theme::semibold(15.0)).color(theme::STRONG));
+        ui.add_space(6.0);
+        let open = ui.button("Open video…");
+        if open
+            .on_hover_text(tooltip("Open a video, a picture or a sound file", &Command::Choose(FileUse::Clip)))
+            .clicked()
+        {
+            commands.push(Command::Choose(FileUse::Clip));
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let help = Command::ToggleKeySheet;
+            if icons::button(ui, icons::Icon::Help, "Keys", keys_of(&help), true).clicked() {
+                commands.push(help);
+            }
+            model(ui, state, commands);
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                if let Some(title) = state.title() {
+                    ui.add_space(4.0);
+                    ui.label(RichText::new(player::shorten(&title, 48)).color(theme::STRONG));
+                    if let Some(facts) = &state.facts {
+                        let summary = RichText::new(&facts.summary).small().color(theme::WEAK);
+                        ui.add(egui::Label::new(summary).truncate());
+                    }
+                }
+            });
+        });
+    });
+}
+
+/// The model's badges and the button that loads another. Right to left.
+fn model(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    if ui.button("Load model…").on_hover_text("Choose a checkpoint folder").clicked() {
+        commands.push(Command::Choose(FileUse::Model));
+    }
+    match &state.model {
+        Model::None => badge(ui, "no model", theme::WEAK),
+        Model::Failed => badge(ui, "no model", theme::ERROR),
+        Model::Loading { id } => {
+            badge(ui, &format!("loading {}", short_id(id)), theme::ACCENT);
+            ui.add(egui::Spinner::new().size(13.0).color(theme::ACCENT));
+        }
+        Model::Ready(info) => {
+            badge(ui, &info.device, theme::WEAK);
+            badge(ui, &info.dtype, theme::WEAK);
+            badge(ui, &short_id(&info.id), theme::TEXT);
+        }
+    }
+}
+
+fn short_id(id: &str) -> String {
+    let name = if id.split('/').count() > 2 { file_name(std::path::Path::new(id)) } else { id.to_owned() };
+    player::shorten(&name, 28)
+}
+
+/// A word in a rounded outline.
+fn badge(ui: &mut Ui, text: &str, color: egui::Color32) {
+    let galley = ui.painter().layout_no_wrap(text.to_owned(), egui::FontId::proportional(11.0), color);
+    let size = galley.size() + egui::vec2(16.0, 6.0);
+    let (rect, response) = ui.allocate_exact_size(size, egui::Sense::hover());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, text));
+    let stroke = Stroke::new(1.0, theme::LINE);
+    ui.painter().rect_stroke(rect, rect.height() / 2.0, stroke, egui::StrokeKind::Inside);
+    ui.painter().galley(rect.center() - galley.size() / 2.0, galley, color);
+}
+
+/// A tooltip with the keys that do the same.
+fn tooltip(text: &str, command: &Command) -> String {
+    keys_of(command).map_or_else(|| text.to_owned(), |keys| format!("{text}  ({keys})"))
+}

@@ -1,5 +1,4 @@
 //! The one integration-test binary: each area is a module, so that the large dependencies link once.
-#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod architecture;
 mod attention;
@@ -8,6 +7,5 @@ mod engine;
 mod media;
 mod shaders;
 mod tiny;
-mod tune;
 mod verify;
 mod world;

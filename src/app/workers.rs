@@ -1,0 +1,216 @@
+//! Work that must not run on the interface's thread: file dialogs, looking into files, reading a clip's sound for its
+//! lanes, projecting attention rows to maps. Each tells the window through `notify`. Knows nothing of panels.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::capture::project;
+use crate::clip::{AudioSource, ClipSpec};
+use crate::event::{Event, FileFacts, FileUse, SoundLanes};
+use crate::media::{self, MediaEvent, Probe};
+use crate::model::qwen2_5_omni::processor::mel::{LogMel, MelSpec};
+use crate::provenance::Provenance;
+use crate::sampled::SAMPLE_RATE;
+use crate::settings::Sampling;
+use crate::state::file_name;
+
+/// A dialog that closes faster than anyone can press a key was never shown.
+const NEVER_SHOWN: Duration = Duration::from_millis(250);
+
+/// The log-mel of the released checkpoints (Whisper's): 25-ms windows every 10 ms, 128 bins, at most 300 s.
+const MEL: MelSpec = MelSpec { rate: 16_000, window: 400, hop: 160, bins: 128, padded: 4_800_000 };
+
+fn spawn(name: &str, notify: &(impl Fn(Event) + Clone + Send + 'static), work: impl FnOnce() + Send + 'static) {
+    if let Err(e) = std::thread::Builder::new().name(name.to_owned()).spawn(work) {
+        notify(Event::Failed { message: format!("the system gave no thread ({name}): {e}") });
+    }
+}
+
+/// Adds each token's map to the engine's events, on the engine's own thread.
+pub(super) fn with_maps(notify: impl Fn(Event) + Send + Sync + 'static) -> impl Fn(Event) + Send + Sync + 'static {
+    struct Current {
+        epoch: u64,
+        provenance: Arc<Provenance>,
+        tokens: usize,
+    }
+    let current: Mutex<Option<Current>> = Mutex::new(None);
+    move |event| {
+        let mut after = None;
+        {
+            let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+            match &event {
+                Event::Prompt { epoch, provenance } => {
+                    *current = Some(Current { epoch: *epoch, provenance: Arc::clone(provenance), tokens: 0 });
+                }
+                Event::Token { epoch, token } => {
+                    if let Some(c) = current.as_mut().filter(|c| c.epoch == *epoch) {
+                        let map = Arc::new(project(&token.row.mean(), &c.provenance));
+                        after = Some(Event::TokenMap { epoch: *epoch, index: c.tokens, map });
+                        c.tokens += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        notify(event);
+        if let Some(map) = after {
+            notify(map);
+        }
+    }
+}
+
+/// Turns the player's events into the window's.
+pub(super) fn media_events(
+    clip_id: u64,
+    notify: impl Fn(Event) + Send + Sync + 'static,
+) -> impl Fn(MediaEvent) + Send + Sync + 'static {
+    move |event| {
+        notify(match event {
+            MediaEvent::Opened { duration_secs, picture } => Event::ClipOpened { clip_id, duration_secs, picture },
+            MediaEvent::FrameReady | MediaEvent::Ended => Event::FrameReady,
+            MediaEvent::Note(message) => Event::Note { message },
+            MediaEvent::Failed(message) => Event::Failed { message },
+        });
+    }
+}
+
+/// Finds out what is in a file, then reports [`Event::FileChosen`].
+pub(super) fn look_into(purpose: FileUse, path: PathBuf, notify: impl Fn(Event) + Clone + Send + 'static) {
+    let report = notify.clone();
+    spawn("look into file", &notify, move || {
+        if purpose == FileUse::Model {
+            let facts = FileFacts { path, picture: false, sound: false, summary: String::new() };
+            return report(Event::FileChosen { purpose, facts });
+        }
+        match media::probe(&path) {
+            Ok(probe) => {
+                let facts = FileFacts {
+                    picture: probe.video.is_some(),
+                    sound: probe.audio.iter().any(|a| a.decodable),
+                    summary: summary(&probe),
+                    path,
+                };
+                if facts.picture || facts.sound {
+                    report(Event::FileChosen { purpose, facts });
+                } else {
+                    let message = format!("{} has neither picture nor sound that can be read", file_name(&facts.path));
+                    report(Event::Failed { message });
+                }
+            }
+            Err(e) => report(Event::Failed { message: e.to_string() }),
+        }
+    });
+}
+
+/// `1280 × 720 · 30 fps · h264 · aac 44.1 kHz`.
+fn summary(probe: &Probe) -> String {
+    let mut parts = Vec::new();
+    if let Some(v) = &probe.video {
+        parts.push(format!("{} × {}", v.display_width, v.display_height));
+        if let Some(fps) = v.fps.filter(|_| !probe.still) {
+            parts.push(format!("{} fps", (fps * 100.0).round() / 100.0));
+        }
+        parts.push(v.codec.clone());
+    }
+    match probe.audio.first() {
+        Some(a) => parts.push(format!("{} {} kHz", a.codec, f64::from(a.sample_rate) / 1000.0)),
+        None => parts.push("no sound".to_owned()),
+    }
+    parts.join(" · ")
+}
+
+/// Asks for a file in a dialog of the desktop. One dialog at a time.
+pub(super) fn choose(purpose: FileUse, open: &Arc<AtomicBool>, notify: impl Fn(Event) + Clone + Send + 'static) {
+    if open.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let open = Arc::clone(open);
+    let report = notify.clone();
+    spawn("file dialog", &notify, move || {
+        let asked = Instant::now();
+        let dialog = rfd::FileDialog::new();
+        let chosen = match purpose {
+            FileUse::Model => dialog.set_title("Choose a checkpoint folder").pick_folder(),
+            FileUse::Sound => dialog.set_title("Choose a sound").pick_file(),
+            FileUse::Clip | FileUse::ByContent => dialog.set_title("Open a video, a picture or a sound").pick_file(),
+        };
+        open.store(false, Ordering::Release);
+        match chosen {
+            Some(path) => look_into(purpose, path, report),
+            None if asked.elapsed() < NEVER_SHOWN => report(Event::Failed {
+                message: "No file dialog could be opened: this desktop has no file portal. Install \
+                          xdg-desktop-portal with a backend (such as xdg-desktop-portal-gtk) or zenity, drop the file \
+                          on the window, or give it on the command line."
+                    .to_owned(),
+            }),
+            None => {}
+        }
+    });
+}
+
+/// Reads a clip's sound as the model is given it and reduces it to lanes, then reports [`Event::Lanes`].
+pub(super) fn read_sound(
+    clip: ClipSpec,
+    sound_id: u64,
+    newest: Arc<AtomicU64>,
+    notify: impl Fn(Event) + Clone + Send + 'static,
+) {
+    let report = notify.clone();
+    spawn("read sound", &notify, move || {
+        let stale = || newest.load(Ordering::Relaxed) != sound_id;
+        // The file the sound is in, without its picture: nothing is decoded twice.
+        let audio = match (clip.audio, clip.video) {
+            (AudioSource::Original { track }, Some(path)) => AudioSource::File { path, track },
+            (AudioSource::Original { .. }, None) => AudioSource::None,
+            (audio, _) => audio,
+        };
+        let lanes = match audio {
+            AudioSource::None => Ok(None),
+            audio => {
+                let clip =
+                    ClipSpec { audio, start_secs: clip.start_secs, end_secs: clip.end_secs, ..ClipSpec::default() };
+                media::sample_clip(&clip, &Sampling::default(), &stale).map(|(sampled, _)| sampled.audio)
+            }
+        };
+        if stale() {
+            return;
+        }
+        match lanes {
+            Ok(audio) => {
+                let lanes = audio.map(|audio| {
+                    let mel = LogMel::new(MEL);
+                    let frames = mel.frames(audio.samples.len());
+                    let log_mel = to_columns(&mel.compute(&audio.samples), MEL.bins, frames);
+                    Arc::new(SoundLanes {
+                        samples: audio.samples,
+                        rate: f64::from(SAMPLE_RATE),
+                        log_mel,
+                        bins: MEL.bins,
+                        frame_rate: MEL.rate as f64 / MEL.hop as f64,
+                        start_secs: audio.start_secs,
+                    })
+                });
+                report(Event::Lanes { sound_id, lanes });
+            }
+            Err(e) => {
+                report(Event::Lanes { sound_id, lanes: None });
+                report(Event::Note { message: format!("The sound's lanes cannot be drawn: {e}") });
+            }
+        }
+    });
+}
+
+/// `[bins, frames]` of log-mel to `[frames, bins]` in 0…1; the extractor's own range is 2 wide (eight decades of power,
+/// divided by four).
+fn to_columns(mel: &[f32], bins: usize, frames: usize) -> Vec<f32> {
+    let top = mel.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut out = vec![0.0; bins * frames];
+    for (bin, row) in mel.chunks_exact(frames.max(1)).enumerate() {
+        for (frame, value) in row.iter().enumerate() {
+            out[frame * bins + bin] = ((value - top) / 2.0 + 1.0).clamp(0.0, 1.0);
+        }
+    }
+    out
+}

@@ -1,0 +1,77 @@
+//! The words of the case: caption, question, options, context and system prompt as separate fields, and the button
+//! that asks. Knows nothing of models.
+
+use egui::{Button, Frame, Margin, RichText, Stroke, TextEdit, Ui, Vec2};
+
+use super::theme;
+use crate::command::Command;
+use crate::prompt::Draft;
+use crate::state::{Run, State};
+
+/// The question card.
+pub fn show(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    let mut draft = state.draft.clone();
+    theme::card().show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        fields(ui, &mut draft);
+        ui.add_space(2.0);
+        ask_button(ui, state, commands);
+    });
+    if draft != state.draft {
+        commands.push(Command::Edit(Box::new(draft)));
+    }
+}
+
+fn fields(ui: &mut Ui, draft: &mut Draft) {
+    field(ui, "Caption", &mut draft.caption, "A caption the model is told, true or misleading", 1);
+    field(ui, "Question", &mut draft.question, "What do you want to know?", 2);
+    field(ui, "Options", &mut draft.options, "cat, dog, rain — leave empty for an open question", 1);
+    let title = RichText::new("System prompt and context").small().color(theme::WEAK);
+    egui::CollapsingHeader::new(title).id_salt("more words").show_unindented(ui, |ui| {
+        field(ui, "System", &mut draft.system, "The model's own", 2);
+        field(ui, "Context", &mut draft.context, "Text put after the question", 2);
+    });
+}
+
+fn field(ui: &mut Ui, label: &str, text: &mut String, hint: &str, rows: usize) {
+    ui.horizontal_top(|ui| {
+        let name = ui.allocate_ui(Vec2::new(58.0, 26.0), |ui| {
+            ui.set_min_size(Vec2::new(58.0, 26.0));
+            ui.add_space(5.0);
+            ui.label(RichText::new(label).small().color(theme::WEAK))
+        });
+        let hint = RichText::new(hint).color(theme::WEAK.gamma_multiply(0.6));
+        let edit = if rows == 1 { TextEdit::singleline(text) } else { TextEdit::multiline(text).desired_rows(rows) };
+        // The multi-line fields leave Ctrl+Return to asking.
+        let frame = Frame::new().fill(theme::INSET).corner_radius(6).stroke(Stroke::new(1.0, theme::LINE));
+        let frame = frame.inner_margin(Margin::symmetric(8, 5));
+        ui.add(edit.hint_text(hint).desired_width(f32::INFINITY).frame(frame).char_limit(200_000))
+            .labelled_by(name.inner.id);
+    });
+}
+
+fn ask_button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    let running = state.run.as_ref().is_some_and(Run::running);
+    let size = Vec2::new(ui.available_width(), 32.0);
+    if running {
+        let text = RichText::new("Stop").font(theme::semibold(13.5)).color(theme::STRONG);
+        let button = Button::new(text).fill(theme::LINE).corner_radius(6);
+        if ui.add_sized(size, button).on_hover_text("Stop the answer; what there is stays").clicked() {
+            commands.push(Command::Stop);
+        }
+        return;
+    }
+    let why_not = state.why_not_ask();
+    let color = if why_not.is_some() { theme::WEAK } else { theme::GROUND };
+    let fill = if why_not.is_some() { theme::LINE } else { theme::ACCENT };
+    let button = Button::new(RichText::new("Ask").font(theme::semibold(13.5)).color(color)).fill(fill).corner_radius(6);
+    let response = ui.add_enabled_ui(why_not.is_none(), |ui| ui.add_sized(size, button)).inner;
+    if response.on_hover_text("Ask the question about the clip  (Ctrl+Enter)").clicked() {
+        commands.push(Command::Ask);
+    }
+    if let Some(why) = why_not {
+        let mut line = why.to_owned();
+        line[..1].make_ascii_uppercase();
+        ui.label(RichText::new(line).small().color(theme::WEAK));
+    }
+}

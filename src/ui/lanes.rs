@@ -1,0 +1,275 @@
+//! The time lanes: attention over the video's steps, the waveform and the log-mel with the sound's attention, all on
+//! one axis with the playhead. Click or drag seeks, the wheel zooms, Shift+wheel pans. Knows nothing of playback.
+
+use std::sync::Arc;
+
+use egui::{Align2, FontId, Pos2, Rect, Sense, Stroke, Ui, Vec2, WidgetInfo};
+
+use super::{Scene, player, theme};
+use crate::command::Command;
+use crate::event::SoundLanes;
+use crate::gpu::colormap::{ColorMap, Modality};
+use crate::gpu::strip::{Background, heat_columns, image_columns, wave_columns};
+use crate::gpu::{StripFrame, StripRenderer, callback};
+use crate::state::{Media, Shown, State};
+use crate::time::Span;
+
+/// Width of the names at the left.
+const GUTTER: f32 = 64.0;
+const RULER: f32 = 18.0;
+/// The shortest visible span in seconds.
+const SHORTEST: f64 = 0.05;
+
+/// The lanes' columns, kept while sound, span and width stay.
+#[derive(Default)]
+pub struct Cache {
+    of: Option<(Arc<SoundLanes>, Span, usize)>,
+    wave: Arc<[f32]>,
+    mel: Arc<[f32]>,
+}
+
+impl Cache {
+    fn update(&mut self, lanes: &Arc<SoundLanes>, view: Span, columns: usize) {
+        let same = self.of.as_ref().is_some_and(|(l, v, c)| Arc::ptr_eq(l, lanes) && *v == view && *c == columns);
+        if !same {
+            self.wave = wave_columns(&lanes.samples, lanes.start_secs, lanes.rate, view, columns).into();
+            self.mel =
+                image_columns(&lanes.log_mel, lanes.bins, lanes.start_secs, lanes.frame_rate, view, columns).into();
+            self.of = Some((Arc::clone(lanes), view, columns));
+        }
+    }
+}
+
+/// Heights of the three lanes for a panel of a height.
+fn heights(panel: f32) -> [f32; 3] {
+    let rest = (panel - RULER - 12.0).max(60.0);
+    [(rest * 0.16).clamp(16.0, 30.0), rest * 0.34, rest * 0.5 - 4.0]
+}
+
+/// When each step of the first video's grid is on screen.
+fn step_spans(shown: &Shown<'_>, end_secs: f64) -> Vec<Span> {
+    let Some(grid) = shown.provenance.videos.first() else { return Vec::new() };
+    let starts: Vec<f64> = grid.steps.iter().map(|s| s.pts_secs[0]).collect();
+    (0..starts.len())
+        .map(|i| {
+            let end = starts.get(i + 1).copied().unwrap_or_else(|| end_secs.max(grid.steps[i].pts_secs[1]));
+            Span::new(if i == 0 { starts[0].min(0.0) } else { starts[i] }, end)
+        })
+        .collect()
+}
+
+/// Mass of each step of the first video: what the strip shows.
+fn step_mass(shown: &Shown<'_>) -> Vec<f32> {
+    let (Some(grid), Some(weights)) = (shown.provenance.videos.first(), shown.map.videos.first()) else {
+        return Vec::new();
+    };
+    weights.chunks((grid.rows * grid.cols).max(1)).map(|step| step.iter().sum()).collect()
+}
+
+/// Columns of the sound's attention; empty without any.
+fn sound_heat(shown: &Shown<'_>, view: Span, columns: usize) -> Vec<f32> {
+    let mut all = Vec::new();
+    for (line, weights) in shown.provenance.audios.iter().zip(&shown.map.audios) {
+        let of_line = heat_columns(weights, (0..line.tokens).map(|i| line.span(i)), view, columns);
+        if all.is_empty() {
+            all = of_line;
+        } else {
+            for (a, b) in all.iter_mut().zip(of_line) {
+                *a = f32::max(*a, b);
+            }
+        }
+    }
+    all
+}
+
+/// Draws the lanes over the space there is.
+pub fn show(ui: &mut Ui, state: &State, scene: &Scene, cache: &mut Cache, commands: &mut Vec<Command>) {
+    let area = ui.available_rect_before_wrap();
+    let response = ui.allocate_rect(area, Sense::click_and_drag());
+    let full = Span::new(0.0, state.duration_secs().filter(|d| *d > 0.0).unwrap_or(0.0));
+    let view = state.view.timeline.unwrap_or(full);
+    let x0 = area.left() + GUTTER;
+    let width = (area.right() - x0).max(1.0);
+    let x_of = |t: f64| x0 + ((t - view.start_secs) / view.duration_secs().max(1e-9)) as f32 * width;
+    let t_of = |x: f32| view.start_secs + f64::from((x - x0) / width) * view.duration_secs();
+    let position = state.playback.position_secs;
+    response.widget_info(|| WidgetInfo::slider(true, position, "Timeline"));
+    let active = matches!(state.media, Media::Open { .. }) && full.duration_secs() > 0.0;
+
+    let [video_h, wave_h, mel_h] = heights(area.height());
+    let mut top = area.top() + RULER;
+    let mut row = |height: f32| {
+        let rect = Rect::from_min_max(Pos2::new(x0, top), Pos2::new(area.right(), top + height));
+        top += height + 4.0;
+        rect
+    };
+    let (video, wave, mel) = (row(video_h), row(wave_h), row(mel_h));
+    for (rect, letter, name) in
+        [(video, Some(Modality::Video), "Video"), (wave, Some(Modality::Audio), "Sound"), (mel, None, "Log-mel")]
+    {
+        ui.painter().rect_filled(rect, 3, theme::INSET);
+        let at = Pos2::new(area.left(), rect.center().y);
+        let color = letter.map_or(theme::WEAK, theme::hue);
+        ui.painter().text(at, Align2::LEFT_CENTER, name, FontId::proportional(11.0), color);
+    }
+    if !active {
+        return;
+    }
+    ruler(ui, Rect::from_min_max(Pos2::new(x0, area.top()), Pos2::new(area.right(), area.top() + RULER)), view, &x_of);
+
+    let columns = ((width * ui.ctx().pixels_per_point()).round() as usize).clamp(1, StripRenderer::MAX_COLUMNS);
+    let shown = state.shown().filter(|_| state.view.heat);
+    if let Some(format) = scene.target_format {
+        let map = ColorMap::ALL[state.view.map.min(ColorMap::ALL.len() - 1)];
+        let strip = |background, heat: Vec<f32>, scale, opacity| StripFrame {
+            columns,
+            background,
+            heat: heat.into(),
+            scale,
+            gamma: state.view.gamma,
+            opacity,
+            map,
+            ground: theme::to_rgb(theme::INSET),
+            signal: [0.47, 0.51, 0.57],
+        };
+        if let Some(shown) = &shown {
+            let mass = step_mass(shown);
+            let scale = mass.iter().copied().fold(0.0, f32::max);
+            let heat = heat_columns(&mass, step_spans(shown, full.end_secs).into_iter(), view, columns);
+            callback::lane(ui, video, format, 0, strip(Background::Heat, heat, scale, 1.0));
+        }
+        if let Some(lanes) = &state.lanes {
+            cache.update(lanes, view, columns);
+            let heat = shown.as_ref().map(|s| sound_heat(s, view, columns)).unwrap_or_default();
+            let scale = shown.as_ref().map_or(0.0, |s| s.audio_scale);
+            let waves = Background::Wave(Arc::clone(&cache.wave));
+            callback::lane(ui, wave, format, 1, strip(waves, heat.clone(), scale, 1.0));
+            let image = Background::Image { rows: lanes.bins, values: Arc::clone(&cache.mel) };
+            callback::lane(ui, mel, format, 2, strip(image, heat, scale, 0.9));
+        }
+    }
+    let hint = |rect: Rect, text: &str| {
+        ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), theme::WEAK);
+    };
+    if state.lanes.is_none() {
+        hint(wave, if state.lanes_pending { "Reading the sound…" } else { "No sound" });
+    }
+    if shown.is_none() {
+        hint(
+            video,
+            if state.view.heat { "Attention over time appears with an answer" } else { "Heat maps are hidden" },
+        );
+    }
+    model_frames(ui, state, video, view, &x_of);
+    playhead(ui, area, x0, x_of(position));
+    interact(ui, &response, state, full, view, x0, &t_of, commands);
+}
+
+/// The moments of the frames that the model saw, as ticks.
+fn model_frames(ui: &Ui, state: &State, rect: Rect, view: Span, x_of: &dyn Fn(f64) -> f32) {
+    let Some(provenance) = state.run.as_ref().and_then(|r| r.provenance.as_deref()) else { return };
+    for t in provenance.videos.iter().flat_map(|g| &g.steps).flat_map(|s| s.pts_secs) {
+        if view.contains(t) {
+            let x = x_of(t);
+            let stroke = Stroke::new(1.0, theme::hue(Modality::Video));
+            ui.painter().line_segment([Pos2::new(x, rect.bottom() - 4.0), Pos2::new(x, rect.bottom())], stroke);
+        }
+    }
+}
+
+fn playhead(ui: &Ui, area: Rect, x0: f32, x: f32) {
+    if x >= x0 - 0.5 && x <= area.right() + 0.5 {
+        let stroke = Stroke::new(1.5, theme::ACCENT);
+        let top = area.top() + RULER - 5.0;
+        ui.painter().line_segment([Pos2::new(x, top), Pos2::new(x, area.bottom())], stroke);
+        let tip = [(-5.0, -5.0), (5.0, -5.0), (0.0, 3.0)].map(|(dx, dy)| Pos2::new(x + dx, top + dy));
+        ui.painter().add(egui::Shape::convex_polygon(tip.to_vec(), theme::ACCENT, Stroke::NONE));
+    }
+}
+
+fn ruler(ui: &Ui, rect: Rect, view: Span, x_of: &dyn Fn(f64) -> f32) {
+    const STEPS: [f64; 14] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0, 600.0, 1800.0];
+    let wanted = view.duration_secs() / f64::from((rect.width() / 80.0).max(1.0));
+    let step = STEPS.into_iter().find(|s| *s >= wanted).unwrap_or(3600.0);
+    let mut i = (view.start_secs / step).ceil();
+    while i * step <= view.end_secs + 1e-9 {
+        let t = i * step;
+        let x = x_of(t);
+        let bottom = rect.bottom() - 2.0;
+        ui.painter().line_segment([Pos2::new(x, bottom - 4.0), Pos2::new(x, bottom)], Stroke::new(1.0, theme::LINE));
+        let text = match step {
+            s if s < 0.1 => format!("{t:.2}"),
+            s if s < 1.0 => format!("{t:.1}"),
+            _ if t >= 60.0 => format!("{}:{:02}", t as u64 / 60, t as u64 % 60),
+            _ => format!("{t:.0} s"),
+        };
+        // Labels at the edges stay inside.
+        let align = if x > rect.right() - 16.0 {
+            Align2::RIGHT_CENTER
+        } else if x < rect.left() + 8.0 {
+            Align2::LEFT_CENTER
+        } else {
+            Align2::CENTER_CENTER
+        };
+        let at = Pos2::new(x, rect.top() + 6.0);
+        ui.painter().text(at, align, text, FontId::proportional(10.5), theme::WEAK);
+        i += 1.0;
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the axis of one panel, split off only for its length")]
+fn interact(
+    ui: &Ui,
+    response: &egui::Response,
+    state: &State,
+    full: Span,
+    view: Span,
+    x0: f32,
+    t_of: &dyn Fn(f32) -> f64,
+    commands: &mut Vec<Command>,
+) {
+    if (response.clicked() || response.dragged())
+        && let Some(at) = response.interact_pointer_pos()
+    {
+        let t = t_of(at.x.max(x0)).clamp(full.start_secs, full.end_secs);
+        commands.push(Command::Seek(t));
+    }
+    let Some(at) = response.hover_pos() else { return };
+    if at.x >= x0 {
+        let t = t_of(at.x);
+        let x = at.x;
+        let stroke = Stroke::new(1.0, theme::STRONG.gamma_multiply(0.35));
+        ui.painter()
+            .line_segment([Pos2::new(x, response.rect.top() + RULER), Pos2::new(x, response.rect.bottom())], stroke);
+        let galley = ui.painter().layout_no_wrap(player::clock(t), FontId::monospace(10.5), theme::STRONG);
+        let place =
+            Pos2::new((x + 6.0).min(response.rect.right() - galley.size().x - 4.0), response.rect.top() + RULER + 2.0);
+        let back = Rect::from_min_size(place, galley.size()).expand2(Vec2::new(4.0, 2.0));
+        ui.painter().rect_filled(back, 3, egui::Color32::from_black_alpha(190));
+        ui.painter().galley(place, galley, theme::STRONG);
+    }
+    let scroll = ui.ctx().input(egui::InputState::smooth_scroll_delta);
+    if scroll == Vec2::ZERO {
+        return;
+    }
+    let length = view.duration_secs();
+    let mut next = view;
+    if scroll.y != 0.0 {
+        let around = t_of(at.x.max(x0));
+        let factor = f64::from((-scroll.y * 0.004).exp());
+        let new = (length * factor).clamp(SHORTEST.min(full.duration_secs()), full.duration_secs());
+        let left = (around - view.start_secs) / length.max(1e-9);
+        next = Span::new(around - left * new, around + (1.0 - left) * new);
+    }
+    if scroll.x != 0.0 {
+        let by = -f64::from(scroll.x / response.rect.width()) * length;
+        next = Span::new(next.start_secs + by, next.end_secs + by);
+    }
+    let length = next.duration_secs();
+    let start = next.start_secs.clamp(full.start_secs, (full.end_secs - length).max(full.start_secs));
+    let whole = length >= full.duration_secs() * 0.999;
+    let timeline = (!whole).then(|| Span::new(start, start + length));
+    if timeline != state.view.timeline {
+        commands.push(Command::SetView(Box::new(crate::settings::View { timeline, ..state.view })));
+    }
+}

@@ -1,0 +1,272 @@
+//! The picture with its heat map, and the transport bar under it. Knows nothing of decoding: it gets the frame that
+//! is due.
+
+use std::sync::Arc;
+
+use egui::{Align, Align2, Color32, Layout, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo};
+
+use super::icons::{self, Icon};
+use super::{Scene, theme};
+use crate::clip::AudioSource;
+use crate::command::{Command, keys_of};
+use crate::event::FileUse;
+use crate::frame::{Planes, display_size};
+use crate::gpu::colormap::ColorMap;
+use crate::gpu::{OverlayFrame, OverlayStyle, callback};
+use crate::settings::View;
+use crate::state::{Media, State, file_name, sound_file};
+
+/// The largest rectangle of the picture's shape inside `area`, on whole pixels.
+fn fit(area: Rect, [w, h]: [u32; 2], pixels_per_point: f32) -> Rect {
+    let scale = (area.width() / w as f32).min(area.height() / h as f32);
+    let size = Vec2::new(w as f32 * scale, h as f32 * scale);
+    let rect = Rect::from_center_size(area.center(), size);
+    let snap = |v: f32| (v * pixels_per_point).round() / pixels_per_point;
+    Rect::from_min_max(rect.min.to_vec2().map(snap).to_pos2(), rect.max.to_vec2().map(snap).to_pos2())
+}
+
+trait MapVec {
+    fn map(self, f: impl Fn(f32) -> f32) -> Vec2;
+}
+
+impl MapVec for Vec2 {
+    fn map(self, f: impl Fn(f32) -> f32) -> Vec2 {
+        Vec2::new(f(self.x), f(self.y))
+    }
+}
+
+/// How the view's numbers become an overlay style.
+pub fn overlay_style(view: &View) -> OverlayStyle {
+    OverlayStyle {
+        map: ColorMap::ALL[view.map.min(ColorMap::ALL.len() - 1)],
+        opacity: view.opacity,
+        gamma: view.gamma,
+        smooth: view.smooth,
+        lines: view.lines,
+        ..OverlayStyle::default()
+    }
+}
+
+/// The heat map that belongs to the frame on screen, and a line that says which grid step it is.
+pub fn overlay(state: &State) -> Option<(OverlayFrame, String)> {
+    let shown = state.shown().filter(|_| state.view.heat)?;
+    let (grid, weights) = shown.provenance.videos.first().zip(shown.map.videos.first())?;
+    let at = state.playback.frame_pts_secs.unwrap_or(state.playback.position_secs);
+    let step = grid.step_at(at)?;
+    let cells = grid.rows * grid.cols;
+    let weights = weights.get(step * cells..(step + 1) * cells)?.to_vec();
+    let s = &grid.steps[step];
+    let caption = format!(
+        "Step {} of {}   frames at {:.2} s and {:.2} s   model time {:.1}–{:.1} s   {} × {} tokens",
+        step + 1,
+        grid.steps.len(),
+        s.pts_secs[0],
+        s.pts_secs[1],
+        s.nominal.start_secs,
+        s.nominal.end_secs,
+        grid.cols,
+        grid.rows,
+    );
+    let frame = OverlayFrame {
+        rows: grid.rows,
+        cols: grid.cols,
+        weights,
+        scale: shown.video_scale,
+        style: overlay_style(&state.view),
+    };
+    Some((frame, caption))
+}
+
+/// The picture, or what there is instead of one.
+pub fn picture(ui: &mut Ui, state: &State, scene: &Scene, commands: &mut Vec<Command>) {
+    let area = ui.available_rect_before_wrap();
+    ui.painter().rect_filled(area, 8, theme::INSET);
+    match (&scene.frame, state.media) {
+        (_, Media::Empty) => drop_zone(ui, area, commands),
+        (Some(frame), Media::Open { .. } | Media::Opening) => show_frame(ui, area, state, scene, frame, commands),
+        (None, Media::Open { picture: false, .. }) => message(ui, area, "Sound only", "This clip has no picture."),
+        (_, Media::Broken) => broken(ui, area, state, commands),
+        _ => {
+            message(ui, area, "Opening…", &state.title().unwrap_or_default());
+        }
+    }
+    ui.allocate_rect(area, Sense::hover());
+}
+
+fn show_frame(
+    ui: &mut Ui,
+    area: Rect,
+    state: &State,
+    scene: &Scene,
+    frame: &Arc<dyn Planes>,
+    commands: &mut Vec<Command>,
+) {
+    let rect = fit(area, display_size(&**frame), ui.ctx().pixels_per_point());
+    let overlay = overlay(state);
+    let (heat, caption) = overlay.map_or((None, None), |(h, c)| (Some(h), Some(c)));
+    if let Some(format) = scene.target_format {
+        callback::picture(ui, rect, format, frame, heat);
+    }
+    let response = ui.interact(rect, ui.scope_id().with("picture"), Sense::click());
+    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Video picture"));
+    if response.double_clicked() {
+        commands.push(Command::ToggleFullscreen);
+    } else if response.clicked() {
+        commands.push(Command::TogglePlay);
+    }
+    if let Some(caption) = caption {
+        let galley = ui.painter().layout_no_wrap(caption, egui::FontId::proportional(11.0), theme::STRONG);
+        let at = rect.left_bottom() + Vec2::new(8.0, -8.0 - galley.size().y);
+        let back = Rect::from_min_size(at, galley.size()).expand2(Vec2::new(6.0, 3.0));
+        if back.width() < rect.width() {
+            ui.painter().rect_filled(back, 4, Color32::from_black_alpha(170));
+            ui.painter().galley(at, galley, theme::STRONG);
+        }
+    }
+}
+
+fn message(ui: &Ui, area: Rect, heading: &str, text: &str) {
+    let p = ui.painter();
+    p.text(area.center() - Vec2::new(0.0, 10.0), Align2::CENTER_CENTER, heading, theme::semibold(16.0), theme::TEXT);
+    let at = area.center() + Vec2::new(0.0, 14.0);
+    p.text(at, Align2::CENTER_CENTER, text, egui::FontId::proportional(13.0), theme::WEAK);
+}
+
+fn broken(ui: &mut Ui, area: Rect, state: &State, commands: &mut Vec<Command>) {
+    let name = state.title().unwrap_or_default();
+    message(ui, area.translate(Vec2::new(0.0, -20.0)), "This clip cannot be played", &name);
+    let at = Rect::from_center_size(area.center() + Vec2::new(0.0, 34.0), Vec2::new(150.0, 30.0));
+    if ui.place(at, egui::Button::new("Open another…")).clicked() {
+        commands.push(Command::Choose(FileUse::Clip));
+    }
+}
+
+fn drop_zone(ui: &mut Ui, area: Rect, commands: &mut Vec<Command>) {
+    let zone = Rect::from_center_size(area.center(), (area.size() - Vec2::splat(48.0)).min(Vec2::new(560.0, 300.0)));
+    let hovering = ui.ctx().input(|i| !i.raw.hovered_files.is_empty());
+    let color = if hovering { theme::ACCENT } else { theme::LINE };
+    let corners = [zone.left_top(), zone.right_top(), zone.right_bottom(), zone.left_bottom(), zone.left_top()];
+    ui.painter().extend(egui::Shape::dashed_line(&corners, Stroke::new(1.5, color), 7.0, 6.0));
+    let icon = Rect::from_center_size(zone.center() - Vec2::new(0.0, 72.0), Vec2::new(44.0, 36.0));
+    icons::paint(ui.painter(), Icon::Film, icon, theme::WEAK);
+    let text = |dy: f32, text: &str, font: egui::FontId, color: Color32| {
+        ui.painter().text(zone.center() + Vec2::new(0.0, dy), Align2::CENTER_CENTER, text, font, color)
+    };
+    text(-24.0, "Drop a video here", theme::semibold(20.0), theme::STRONG);
+    let note = egui::FontId::proportional(13.0);
+    text(4.0, "Then ask about it, and see which sense drove the answer", note.clone(), theme::WEAK);
+    text(88.0, "A sound file dropped on an open clip takes the place of its sound", note, theme::WEAK);
+    let at = Rect::from_center_size(zone.center() + Vec2::new(0.0, 46.0), Vec2::new(150.0, 32.0));
+    let open = egui::Button::new(RichText::new("Open a video…").color(theme::GROUND).font(theme::semibold(13.0)))
+        .fill(theme::ACCENT);
+    if ui.place(at, open).clicked() {
+        commands.push(Command::Choose(FileUse::Clip));
+    }
+}
+
+/// A dashed frame over everything while a file is dragged over the window.
+pub fn drag_hint(ui: &Ui, state: &State) {
+    let hovering = ui.ctx().input(|i| !i.raw.hovered_files.is_empty());
+    if hovering && state.media != Media::Empty {
+        let rect = ui.ctx().content_rect().shrink(8.0);
+        let p = ui.ctx().layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drag hint")));
+        p.rect_filled(rect, 10, Color32::from_black_alpha(170));
+        p.rect_stroke(rect, 10, Stroke::new(2.0, theme::ACCENT), StrokeKind::Inside);
+        p.text(
+            rect.center(),
+            Align2::CENTER_CENTER,
+            "Drop a video for a new clip, a sound file to swap the sound",
+            theme::semibold(18.0),
+            theme::STRONG,
+        );
+    }
+}
+
+/// `m:ss.cc` of a time in seconds.
+pub fn clock(secs: f64) -> String {
+    let centi = (secs.max(0.0) * 100.0).round() as u64;
+    format!("{}:{:02}.{:02}", centi / 6000, centi / 100 % 60, centi % 100)
+}
+
+fn icon_command(ui: &mut Ui, commands: &mut Vec<Command>, icon: Icon, label: &str, command: Command, enabled: bool) {
+    if icons::button(ui, icon, label, keys_of(&command), enabled).clicked() {
+        commands.push(command);
+    }
+}
+
+/// Play, frames, time, sound.
+pub fn transport(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    let open = matches!(state.media, Media::Open { .. });
+    ui.horizontal_centered(|ui| {
+        ui.spacing_mut().item_spacing.x = 2.0;
+        icon_command(ui, commands, Icon::Start, "Go to the start", Command::Home, open);
+        icon_command(ui, commands, Icon::PreviousFrame, "Previous frame", Command::StepFrame(-1), open);
+        let (shape, label) = if state.playback.playing { (Icon::Pause, "Pause") } else { (Icon::Play, "Play") };
+        icon_command(ui, commands, shape, label, Command::TogglePlay, open);
+        icon_command(ui, commands, Icon::NextFrame, "Next frame", Command::StepFrame(1), open);
+        icon_command(ui, commands, Icon::End, "Go to the end", Command::End, open);
+        ui.add_space(8.0);
+        let monospace = |text: String, color| RichText::new(text).monospace().color(color);
+        if open {
+            ui.label(monospace(clock(state.playback.position_secs), theme::STRONG));
+            if let Some(duration) = state.duration_secs() {
+                ui.label(monospace(format!(" / {}", clock(duration)), theme::WEAK));
+            }
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.spacing_mut().item_spacing.x = 6.0;
+            icon_command(ui, commands, Icon::Fullscreen, "Full screen", Command::ToggleFullscreen, true);
+            let mut volume = state.playback.volume;
+            ui.spacing_mut().slider_width = 70.0;
+            ui.spacing_mut().interact_size.y = 18.0;
+            let slider = egui::Slider::new(&mut volume, 0.0..=1.0).show_value(false);
+            let response = ui.add_enabled(open, slider).accessible_name("Volume");
+            if response.changed() {
+                commands.push(Command::SetVolume(volume));
+            }
+            let (shape, label) = if state.playback.muted { (Icon::Muted, "Unmute") } else { (Icon::Sound, "Mute") };
+            if icons::button(ui, shape, label, keys_of(&Command::ToggleMute), open).clicked() {
+                commands.push(Command::ToggleMute);
+            }
+            ui.add_space(6.0);
+            sound_choice(ui, state, commands);
+        });
+    });
+}
+
+/// Original, none, or another file.
+fn sound_choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    let enabled = state.clip.video.is_some() && !matches!(state.media, Media::Empty | Media::Broken);
+    let audio = &state.clip.audio;
+    let file = sound_file(audio).map(|p| file_name(p));
+    ui.add_enabled_ui(enabled, |ui| {
+        ui.spacing_mut().item_spacing.x = 3.0;
+        let name = file.as_deref().map_or("File…".to_owned(), |f| shorten(f, 22));
+        // Right to left.
+        let other = ui.add(egui::Button::selectable(file.is_some(), name)).on_hover_text("Hear another file's sound");
+        if other.clicked() {
+            commands.push(Command::Choose(FileUse::Sound));
+        }
+        let none = ui.add(egui::Button::selectable(enabled && *audio == AudioSource::None, "None"));
+        if none.on_hover_text("No sound: the model gets the picture alone").clicked() {
+            commands.push(Command::SetAudio(AudioSource::None));
+        }
+        let is_original = matches!(audio, AudioSource::Original { .. });
+        let original = ui.add(egui::Button::selectable(is_original, "Original"));
+        if original.on_hover_text("The video's own sound").clicked() && !is_original {
+            commands.push(Command::SetAudio(AudioSource::Original { track: None }));
+        }
+        ui.label(RichText::new("Sound").color(theme::WEAK));
+    });
+}
+
+/// At most `most` characters, the middle left out.
+pub fn shorten(text: &str, most: usize) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= most {
+        return text.to_owned();
+    }
+    let head = (most - 1) / 2;
+    let tail = most - 1 - head;
+    chars[..head].iter().chain(&['…']).chain(&chars[chars.len() - tail..]).collect()
+}
