@@ -7,5 +7,6 @@ mod engine;
 mod media;
 mod shaders;
 mod tiny;
+mod tune;
 mod verify;
 mod world;

@@ -8,7 +8,7 @@ use candle_core::{D, DType, Device, Tensor};
 use crate::model::Result;
 use crate::model::nn::edit;
 use crate::model::nn::kernels;
-use crate::model::nn::mask::Mask;
+use crate::model::nn::mask::{Mask, Tree};
 use crate::model::nn::pass::{Mode, Pass};
 use crate::model::nn::tap::{Observed, Rows, Site, Tower};
 
@@ -31,6 +31,7 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask<'_>, site: Site, pa
         Mask::Causal => causal(q, k, v, m - n, site, pass)?,
         Mask::Blocks(lengths) => blocks(q, k, v, lengths, false, site, pass)?,
         Mask::CausalBlocks(lengths) => blocks(q, k, v, lengths, true, site, pass)?,
+        Mask::Trees(list) => trees(q, k, v, list, pass)?,
     };
     Ok(out.transpose(0, 1)?.contiguous()?.reshape((n, heads * d))?)
 }
@@ -108,6 +109,57 @@ fn blocks(
         return Err(crate::model::ModelError::Input(format!("blocks of {start} tokens do not cover {n}")));
     }
     Ok(if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 1)? })
+}
+
+/// `[heads, n, d]`: packed trees; consecutive equal ones run as one batch. Nobody watches or edits these.
+fn trees(q: &Tensor, k: &Tensor, v: &Tensor, list: &[Tree], pass: &Pass<'_>) -> Result<Tensor> {
+    let (heads, n, d) = q.dims3()?;
+    let kv_heads = k.dim(0)?;
+    let group = heads / kv_heads;
+    let mut outputs = Vec::new();
+    let (mut start, mut next) = (0, 0);
+    while next < list.len() {
+        let count = list[next..].iter().take_while(|t| **t == list[next]).count();
+        let length = list[next].len();
+        let tokens = count * length;
+        if start + tokens > n {
+            break;
+        }
+        let split = |x: &Tensor, heads: usize| -> Result<Tensor> {
+            Ok(x.narrow(1, start, tokens)?.contiguous()?.reshape((heads * count, length, d))?)
+        };
+        // Queries of a group share their keys: [kv_heads, group, count, length, d] → [kv_heads · count, group · length, d]
+        let q = split(q, heads)?.reshape((kv_heads, group, count, length, d))?;
+        let q = q.transpose(1, 2)?.contiguous()?.reshape((kv_heads * count, group * length, d))?;
+        let (k, v) = (split(k, kv_heads)?, split(v, kv_heads)?);
+        let shape = [kv_heads * count * group, length, length];
+        let allowed = tree_mask(&list[next], q.device())?.broadcast_as(&shape)?.contiguous()?;
+        let probs = probabilities(&q, &k, shape, None, Some(&allowed), pass.mode)?;
+        let out = weigh(&probs, &v, kv_heads * count)?.reshape((kv_heads, count, group, length, d))?;
+        outputs.push(out.transpose(1, 2)?.contiguous()?.reshape((heads, tokens, d))?);
+        start += tokens;
+        next += count;
+    }
+    if start != n || next != list.len() {
+        return Err(crate::model::ModelError::Input(format!("trees of {start} tokens do not cover {n}")));
+    }
+    Ok(if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 1)? })
+}
+
+/// `[length, length]`: 0 where a token of the tree may look, −∞ elsewhere.
+fn tree_mask(tree: &Tree, device: &Device) -> Result<Tensor> {
+    let starts = tree.starts();
+    let length = starts.len();
+    let mask: Vec<f32> = (0..length)
+        .flat_map(|row| {
+            let start = starts[row];
+            (0..length).map(move |key| {
+                let visible = key <= row && (key < tree.prefix || key >= start);
+                if visible { 0.0 } else { f32::NEG_INFINITY }
+            })
+        })
+        .collect();
+    Ok(Tensor::from_vec(mask, (length, length), device)?)
 }
 
 /// Attention probabilities `[heads, rows, keys]` f32 of `q` `[batch, group · rows, d]` and `k` `[batch, keys, d]`.

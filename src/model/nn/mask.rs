@@ -9,4 +9,39 @@ pub enum Mask<'a> {
     Blocks(&'a [usize]),
     /// Consecutive blocks of these lengths; causal attention inside a block, none across (packed training).
     CausalBlocks(&'a [usize]),
+    /// Consecutive trees: every branch follows the prefix as if it were the only one (several questions about one
+    /// clip, packed for training).
+    Trees(&'a [Tree]),
+}
+
+/// A prefix and the branches that follow it, laid out one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// Tokens that all branches share.
+    pub prefix: usize,
+    /// Tokens of each branch.
+    pub branches: Vec<usize>,
+}
+
+impl Tree {
+    /// Tokens in all.
+    pub fn len(&self) -> usize {
+        self.prefix + self.branches.iter().sum::<usize>()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// For each token, the first token of its branch (the prefix's own tokens: 0): it sees the prefix and what lies
+    /// between there and itself.
+    pub fn starts(&self) -> Vec<usize> {
+        let mut starts = vec![0; self.prefix];
+        for branch in &self.branches {
+            let start = starts.len();
+            starts.extend(std::iter::repeat_n(start, *branch));
+        }
+        starts
+    }
 }

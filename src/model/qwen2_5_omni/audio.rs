@@ -117,7 +117,10 @@ impl AudioTower {
     /// `[chunks, mels, frames]` → `[chunks, positions, width]` with positions added.
     pub fn convolve(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let conv = |x: &Tensor, (weight, bias): &(Tensor, Tensor), stride| -> Result<Tensor> {
-            let y = x.conv1d(weight, 1, stride, 1, 1)?;
+            let y = match mode {
+                Mode::Answer => x.conv1d(weight, 1, stride, 1, 1)?,
+                Mode::Eager => convolve_by_product(x, weight, stride)?,
+            };
             Ok(y.broadcast_add(&bias.reshape((1, self.width, 1))?)?)
         };
         let gelu = |x: &Tensor| -> Result<Tensor> {
@@ -146,6 +149,24 @@ impl AudioTower {
     pub fn mels(&self) -> usize {
         self.mels
     }
+}
+
+/// A convolution of kernel 3 and padding 1 as one product: `x` `[chunks, in, frames]`, `weight` `[out, in, 3]` →
+/// `[chunks, out, ⌈frames / stride⌉]`. The library's own convolution is faster forwards and many times slower backwards.
+fn convolve_by_product(x: &Tensor, weight: &Tensor, stride: usize) -> Result<Tensor> {
+    let (chunks, input, frames) = x.dims3()?;
+    let output = weight.dim(0)?;
+    let padded = x.transpose(1, 2)?.pad_with_zeros(1, 1, 1)?; // [chunks, frames + 2, in]
+    let taps = (0..3).map(|k| padded.narrow(1, k, frames)).collect::<candle_core::Result<Vec<_>>>()?;
+    let mut columns = Tensor::cat(&taps, 2)?.contiguous()?; // [chunks, frames, 3 · in]
+    if stride > 1 {
+        let kept: Vec<u32> = (0..frames as u32).step_by(stride).collect();
+        columns = columns.index_select(&Tensor::from_slice(&kept, kept.len(), x.device())?, 1)?;
+    }
+    let steps = columns.dim(1)?;
+    let kernel = weight.transpose(1, 2)?.reshape((output, 3 * input))?;
+    let y = columns.reshape((chunks * steps, 3 * input))?.matmul(&kernel.t()?)?;
+    Ok(y.reshape((chunks, steps, output))?.transpose(1, 2)?.contiguous()?)
 }
 
 /// `[rows, width]`: sines, then cosines, of positions over geometrically spaced time scales.

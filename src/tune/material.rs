@@ -1,0 +1,177 @@
+//! What a model learns from: clips as they come through the codec, and batches of questions about them.
+//! Knows nothing of losses or steps.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::clip::ClipSpec;
+use crate::frame::RgbImage;
+use crate::media;
+use crate::model::qwen2_5_omni::processor::{Inputs, Processor};
+use crate::sampled::{SAMPLE_RATE, SampledAudio, SampledClip, SampledVideo};
+use crate::settings::Sampling;
+use crate::tune::TuneError;
+use crate::world::rng::{Noise, Rng};
+use crate::world::{Captions, Class, Condition, Kind, Question, Truth, read_metadata};
+
+/// A decoded clip at the model's picture size.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Frames and sound.
+    pub clip: SampledClip,
+    /// What is true of it.
+    pub truth: Truth,
+}
+
+/// Decodes every clip of a `VideoFolder` as a model would be given it. `progress(done, all)` after each.
+pub fn load(
+    folder: &Path,
+    processor: &Processor,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Vec<Sample>, TuneError> {
+    let rows = read_metadata(folder)?;
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    rows.par_iter()
+        .map(|row| {
+            let path = folder.join(&row.file_name);
+            let sampling = Sampling::default();
+            let (clip, _) = media::sample_clip_with(&ClipSpec::original(&path), &sampling, &|| false, &mut |image| {
+                processor.shrink(image, &sampling)
+            })?;
+            let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            progress(done, rows.len());
+            Ok(Sample { clip, truth: row.truth.clone() })
+        })
+        .collect()
+}
+
+/// A clip as it is shown in one step, and the questions asked about it.
+#[derive(Debug)]
+pub struct Case {
+    /// What it offers to the senses.
+    pub condition: Condition,
+    /// What the picture shows.
+    pub seen: Option<Class>,
+    /// What the sound is.
+    pub heard: Option<Class>,
+    /// The questions.
+    pub questions: Vec<Question>,
+    /// The model's inputs for each question; media are those of the first.
+    pub inputs: Vec<Inputs>,
+}
+
+/// Which clips and questions a batch is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mix {
+    /// The base model's diet: class questions never meet a conflict.
+    Base,
+    /// Every question about clips of one condition, in its plainest wording.
+    Plain(Condition),
+    /// As [`Mix::Plain`], with a caption that names another class.
+    Misled(Condition),
+}
+
+/// Makes a case of `sample`; another clip's sound stands in where the mix wants a mismatch.
+pub fn case(
+    sample: &Sample,
+    other: &Sample,
+    mix: Mix,
+    questions: usize,
+    processor: &Processor,
+    rng: &mut Rng,
+) -> Result<Case, TuneError> {
+    let condition = match mix {
+        Mix::Plain(condition) | Mix::Misled(condition) => condition,
+        Mix::Base => match rng.below(20) {
+            0..9 => Condition::Aligned,
+            9..13 => Condition::Swapped,
+            13..16 => Condition::SoundOnly,
+            _ => Condition::PictureOnly,
+        },
+    };
+    let (clip, truth) = stage(sample, other, condition, mix == Mix::Base, rng);
+    let truth = truth.as_ref().unwrap_or(&sample.truth);
+    let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|k| k.answer(truth).is_some()).collect();
+    let questions: Vec<Question> = if mix == Mix::Base {
+        if condition == Condition::Swapped {
+            // Disagreement is only ever met where it is asked for, or where class plays no part.
+            kinds.retain(|k| matches!(k, Kind::Match | Kind::Where | Kind::When));
+        }
+        rng.shuffle(&mut kinds);
+        if let Some(at) = kinds.iter().position(|k| *k == Kind::Match).filter(|_| condition == Condition::Swapped) {
+            kinds.swap(0, at);
+        }
+        kinds.truncate(questions);
+        kinds.iter().filter_map(|k| Question::random(*k, truth, Captions::True, rng)).collect()
+    } else {
+        kinds
+            .iter()
+            .filter_map(|k| {
+                let mut question = Question::plain(*k, truth)?;
+                if let Mix::Misled(_) = mix {
+                    question.prompt.caption = Question::random(*k, truth, Captions::Misleading, rng)?.prompt.caption;
+                }
+                Some(question)
+            })
+            .collect()
+    };
+    let inputs = questions
+        .iter()
+        .map(|q| Ok(processor.process(&processor.case_messages(clip.clone(), &q.prompt), &Sampling::default())?))
+        .collect::<Result<_, TuneError>>()?;
+    Ok(Case { condition, seen: truth.visual_class, heard: truth.audio_class, questions, inputs })
+}
+
+/// The clip under a condition, and its truth where that differs from the sample's own.
+fn stage(
+    sample: &Sample,
+    other: &Sample,
+    condition: Condition,
+    vary: bool,
+    rng: &mut Rng,
+) -> (SampledClip, Option<Truth>) {
+    if condition == sample.truth.condition {
+        return (sample.clip.clone(), None);
+    }
+    let mut clip = sample.clip.clone();
+    let mut truth = Truth { condition, ..sample.truth.clone() };
+    match condition {
+        Condition::Aligned => {}
+        Condition::Swapped => {
+            clip.audio.clone_from(&other.clip.audio);
+            truth.audio_class = other.truth.audio_class;
+            truth.when = other.truth.when;
+            truth.sounding.clone_from(&other.truth.sounding);
+        }
+        Condition::SoundOnly => {
+            if vary && rng.chance(0.15) {
+                clip.video = None;
+            } else if let Some(video) = &mut clip.video {
+                blacken(video);
+            }
+            (truth.visual_class, truth.position) = (None, None);
+            truth.boxes.clear();
+        }
+        Condition::PictureOnly => {
+            clip.audio = (vary && rng.chance(0.3)).then(|| silence(rng));
+            (truth.audio_class, truth.when) = (None, None);
+            truth.sounding.clear();
+        }
+    }
+    (clip, Some(truth))
+}
+
+fn blacken(video: &mut SampledVideo) {
+    for frame in &mut video.frames {
+        *frame = RgbImage { data: vec![0; frame.data.len()], ..*frame };
+    }
+}
+
+/// Four seconds in which nothing sounds: nothing at all, or faint noise.
+fn silence(rng: &mut Rng) -> SampledAudio {
+    let level = if rng.chance(0.5) { 0.0 } else { rng.range(1e-4, 6e-3) };
+    let mut noise = Noise::new(rng);
+    let samples = (0..4 * SAMPLE_RATE).map(|_| (level * noise.sample()) as f32).collect();
+    SampledAudio { samples, start_secs: 0.0 }
+}
