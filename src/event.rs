@@ -184,6 +184,19 @@ pub struct FileFacts {
     pub summary: String,
 }
 
+impl Answer {
+    /// Mean attention over answer tokens, layers and heads, one weight per token of the provenance.
+    pub fn mean_attention(&self) -> Vec<f32> {
+        let mut mean = vec![0f32; self.provenance.tokens.len()];
+        for token in &self.tokens {
+            for (sum, weight) in mean.iter_mut().zip(token.row.mean()) {
+                *sum += weight / self.tokens.len() as f32;
+            }
+        }
+        mean
+    }
+}
+
 /// A message from a worker.
 #[derive(Debug, Clone)]
 pub enum Event {

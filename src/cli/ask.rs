@@ -9,11 +9,12 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::capture::{Share, ShareDetail};
-use crate::cli::{Outcome, checkpoint, print_json};
+use crate::cli::{Outcome, checkpoint, number, print_json, seconds};
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 use crate::engine::session::{Run, Update};
 use crate::engine::{options, worker};
 use crate::event::{Answer, Finish, ModelInfo, Request, Reuse, Timing};
+use crate::export;
 use crate::prompt::Prompt;
 use crate::provenance::Kind;
 use crate::settings::{Decoding, Sampling};
@@ -80,7 +81,7 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Folder for attention.safetensors
+    /// Folder for overlay.mp4, overlay.png, report.html and attention.safetensors
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -94,15 +95,6 @@ enum Frames {
     Freeze,
     /// In shuffled order
     Shuffle,
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    text.parse().map_err(|_| "not a number".to_owned())
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let s = number(text)?;
-    if s.is_finite() && s >= 0.0 { Ok(s) } else { Err("not a time in seconds".into()) }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -185,7 +177,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     // Everything that can be wrong with the arguments is said before a model is loaded.
     let request = args.request()?;
     if let Some(dir) = &args.out {
-        crate::export::prepare_folder(dir)?;
+        export::prepare_folder(dir)?;
     }
     let (pool, mut session) = worker::load(&args.checkpoint.load_options()?)?;
     let cancel = AtomicBool::new(false);
@@ -196,7 +188,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     })?;
     answer.timing.load = session.load_ms();
     if let Some(dir) = &args.out {
-        crate::export::attention_file(&answer, &dir.join("attention.safetensors"))?;
+        export::case_files(&request, &answer, session.info(), dir)?;
     }
     if args.json {
         print_json(&Report::new(&answer, session.info()))?;

@@ -6,6 +6,7 @@ mod bench;
 mod checkpoint;
 mod doctor;
 mod probe;
+mod snapshot;
 mod verify;
 mod window;
 
@@ -33,6 +34,8 @@ enum Command {
     Verify(verify::Args),
     /// Show what is in a media file
     Probe(probe::Args),
+    /// Draw one frame of a video through the real shaders, off screen
+    Snapshot(snapshot::Args),
     /// Show what this machine offers: devices, memory, sound, display, caches
     Doctor(doctor::Args),
     /// Time prefill and decode on prepared inputs
@@ -55,6 +58,7 @@ const CODE_FAULT: u8 = 3;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    quiet_libraries();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
         .format_timestamp(None)
         .format_target(false)
@@ -69,6 +73,7 @@ pub fn main() -> ExitCode {
         Some(Command::Ask(args)) => ask::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
+        Some(Command::Snapshot(args)) => snapshot::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
     });
@@ -85,6 +90,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Keeps Mesa's Vulkan layer from complaining on stderr that there is no desktop session to ask for its GPU.
+fn quiet_libraries() {
+    let session = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+    if !session {
+        #[allow(unsafe_code, reason = "changing the environment is unsafe once there are threads")]
+        // SAFETY: called first thing in main, before any thread is started.
+        unsafe {
+            std::env::set_var("NODEVICE_SELECT", "1");
+        }
+    }
+}
+
 /// Whether the reader of our output went away (`modalens … | head`), which is no error of ours.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
@@ -97,6 +114,17 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     serde_json::to_writer(&mut out, value).map_err(std::io::Error::from)?;
     writeln!(out)?;
     Ok(())
+}
+
+/// A number on the command line.
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "not a number".to_owned())
+}
+
+/// A time on the command line, in seconds.
+fn seconds(text: &str) -> Result<f64, String> {
+    let s = number(text)?;
+    if s.is_finite() && s >= 0.0 { Ok(s) } else { Err("not a time in seconds".into()) }
 }
 
 #[cfg(test)]

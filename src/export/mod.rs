@@ -1,10 +1,15 @@
 //! Overlay video, report and figures written to disk. Knows nothing of windows.
 
 mod attention;
+pub mod overlay;
+pub mod report;
+pub mod snapshot;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+
+use crate::event::{Answer, ModelInfo, Request};
 
 pub use attention::attention_file;
 
@@ -16,6 +21,15 @@ pub fn prepare_folder(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the output folder ({})", dir.display()))
 }
 
+/// Writes everything about one answer into `dir`: `attention.safetensors`, `overlay.mp4`, `overlay.png` and
+/// `report.html`. A case of words alone has no overlay.
+pub fn case_files(request: &Request, answer: &Answer, model: &ModelInfo, dir: &Path) -> Result<()> {
+    attention_file(answer, &dir.join("attention.safetensors"))?;
+    let (video, still) = (dir.join("overlay.mp4"), dir.join("overlay.png"));
+    let written = overlay::overlay_files(&request.clip, &request.sampling, answer, &video, &still)?;
+    report::report_file(request, answer, model, written.as_ref(), &dir.join("report.html"))
+}
+
 /// Writes a file whole or not at all: into a temporary neighbour that takes its place when complete.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut std::fs::File) -> Result<()>) -> Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -24,6 +38,18 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut std::fs::File) -> Result
     write(file.as_file_mut()).with_context(failed)?;
     file.persist(path).map_err(|e| e.error).with_context(failed)?;
     Ok(())
+}
+
+/// Writes `[height, width, 4]` bytes of RGBA as a PNG, whole or not at all.
+pub fn write_png(path: &Path, [width, height]: [u32; 2], rgba: &[u8]) -> Result<()> {
+    write_whole(path, |file| {
+        let mut encoder = png::Encoder::new(std::io::BufWriter::new(file), width, height);
+        encoder.set_color(png::ColorType::Rgba);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(rgba)?;
+        Ok(writer.finish()?)
+    })
 }
 
 /// Temporary files are private by default; results are made like any other file, as the umask says.

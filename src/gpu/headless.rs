@@ -25,8 +25,15 @@ pub struct Headless {
 impl Headless {
     /// Opens the best adapter there is (`WGPU_BACKEND` narrows the choice, as in the window).
     pub fn new() -> Result<Self, GpuError> {
-        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-        let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
+        // GL last and only if need be: without a display its libraries complain on stderr while they are probed.
+        let open = |backends: wgpu::Backends| {
+            let mut wanted = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+            wanted.backends &= backends;
+            let instance = wgpu::Instance::new(wanted);
+            pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
+        };
+        let adapter = open(wgpu::Backends::PRIMARY)
+            .or_else(|_| open(wgpu::Backends::SECONDARY))
             .map_err(|e| GpuError::NoAdapter(e.to_string()))?;
         let info = adapter.get_info();
         let adapter_name = format!("{} ({})", info.name, info.backend);

@@ -36,6 +36,8 @@ pub(crate) struct Transport {
     pub(crate) reached_end: AtomicBool,
     /// The newest seek whose first picture is ready: sound waits for it.
     pub(crate) picture_ready: AtomicU64,
+    /// The newest seek asked for: what belongs to older ones fades out, and their end is no end.
+    pub(crate) wanted_seek: AtomicU64,
     /// Callbacks in which samples were missing.
     pub(crate) underruns: AtomicU64,
     stop_secs: AtomicU64,
@@ -68,6 +70,7 @@ impl Transport {
             playing: AtomicBool::new(false),
             reached_end: AtomicBool::new(false),
             picture_ready: AtomicU64::new(0),
+            wanted_seek: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
             stop_secs: AtomicU64::new(f64::INFINITY.to_bits()),
             volume: AtomicU32::new(1f32.to_bits()),
@@ -243,7 +246,7 @@ impl Mixer {
                     self.fade = 0.0;
                 }
                 Taken::End => {
-                    stopped = true;
+                    stopped = self.is_wanted();
                     self.fade = 0.0;
                 }
             }
@@ -312,7 +315,13 @@ impl Mixer {
     }
 
     fn may_run(&self) -> bool {
-        self.current.as_ref().is_some_and(|c| self.transport.picture_ready.load(Ordering::Acquire) >= c.seek)
+        let ready = self.transport.picture_ready.load(Ordering::Acquire);
+        self.is_wanted() && self.current.as_ref().is_some_and(|c| ready >= c.seek)
+    }
+
+    fn is_wanted(&self) -> bool {
+        let wanted = self.transport.wanted_seek.load(Ordering::Acquire);
+        self.current.as_ref().is_some_and(|c| c.seek >= wanted)
     }
 
     fn end_secs(&self) -> f64 {
@@ -449,6 +458,24 @@ mod tests {
         assert_eq!(transport.position(1, 1e9), Some(0.005));
         assert!(transport.reached_end.load(Ordering::Acquire));
         assert!(!transport.playing.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn the_end_of_what_was_left_by_a_seek_is_no_end() {
+        let (transport, mut mixer, mut link) = start();
+        transport.set_stop(0.02);
+        assert!(link.send(segment(&vec![0.5; 2 * 4800], 1, 0.0)).is_ok());
+        mixer.fill(&mut [0.0; 2 * 480], 0.0);
+        // A seek is asked for, and its segment takes a while: the old one must neither play on nor stop playing.
+        transport.wanted_seek.store(2, Ordering::Release);
+        let mut out = [0.0; 2 * 960];
+        mixer.fill(&mut out, 0.0);
+        assert_eq!(out[2 * 959], 0.0);
+        assert!(transport.playing.load(Ordering::Acquire));
+        assert!(!transport.reached_end.load(Ordering::Acquire));
+        assert!(link.send(segment(&vec![0.5; 2 * 4800], 2, 0.0)).is_ok());
+        mixer.fill(&mut [0.0; 2 * 480], 0.0);
+        assert!((transport.position(2, 1e9).unwrap() - 0.01).abs() < 1e-9);
     }
 
     #[test]

@@ -230,8 +230,9 @@ impl Playback {
         } else {
             self.shared.transport.set_stop(stop);
         }
-        drop(state);
+        // Under the lock: the sound thread decides under it whether to sleep until it is woken.
         self.shared.transport.playing.store(true, Ordering::Release);
+        drop(state);
         self.shared.wake_sound.notify_all();
     }
 
@@ -403,6 +404,7 @@ impl Shared {
 
     fn seek_to(&self, state: &mut State, t_secs: f64) {
         state.seek += 1;
+        self.transport.wanted_seek.store(state.seek, Ordering::Release);
         state.target_secs = t_secs;
         state.sound_version += 1;
         state.keep_time = false;

@@ -11,7 +11,7 @@ use super::reader::{EPSILON_SECS, VideoReader};
 use super::source::Source;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 use crate::frame::{Planes, RgbImage, display_size};
-use crate::sampled::{SAMPLE_RATE, SampledAudio, SampledClip, SampledVideo};
+use crate::sampled::{SAMPLE_RATE, SampledAudio, SampledClip, SampledVideo, frame_indices};
 use crate::settings::Sampling;
 
 /// Most seconds of sound a model is given; what is beyond is cut, with a note.
@@ -435,17 +435,4 @@ fn sample_audio(
         notes.push(format!("The sound of {} is cut to its first {MAX_AUDIO_SECS:.0} s{all}.", name(path)));
     }
     Ok(SampledAudio { samples, start_secs: first as f64 / rate })
-}
-
-/// The reference's rule: an even number of frames at `fps`, at least 4 and at most 768 where the video has as many,
-/// spread evenly from the first frame to the last; fewer than 2 frames are a still.
-fn frame_indices(total: usize, video_fps: f64, fps: f64) -> Vec<usize> {
-    if total < 2 {
-        return (0..total).collect();
-    }
-    let asked = total as f64 / video_fps * fps;
-    let count = if asked.is_finite() { asked.clamp(4.0, 768.0) } else { 4.0 };
-    let count = (count.min(total as f64) as usize / 2 * 2).max(2);
-    let step = (total - 1) as f64 / (count - 1) as f64;
-    (0..count).map(|i| (i as f64 * step).round_ties_even() as usize).collect()
 }

@@ -29,6 +29,7 @@ pub(crate) struct DeviceStream {
 impl Device {
     /// The default output device, or why there is none.
     pub(crate) fn default_output() -> Result<Self, String> {
+        silence_alsa();
         let device = cpal::default_host().default_output_device().ok_or("there is no sound device")?;
         let config = device.default_output_config().map_err(|e| e.to_string())?;
         let format = config.sample_format();
@@ -101,6 +102,32 @@ impl DeviceStream {
         self.failed.load(Ordering::Acquire)
     }
 }
+
+/// Keeps ALSA from writing to the terminal: a machine without a sound card is no reason for eight lines of complaint.
+#[cfg(target_os = "linux")]
+fn silence_alsa() {
+    use std::ffi::{c_char, c_int};
+    type Handler = unsafe extern "C" fn(*const c_char, c_int, *const c_char, c_int, *const c_char, ...);
+    #[allow(unsafe_code, reason = "the library that cpal links has a handler for its messages that cpal leaves alone")]
+    unsafe extern "C" {
+        fn snd_lib_error_set_handler(handler: Option<Handler>) -> c_int;
+    }
+    extern "C" fn ignore(_: *const c_char, _: c_int, _: *const c_char, _: c_int, _: *const c_char) {}
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        #[allow(unsafe_code, reason = "see above")]
+        // SAFETY: libasound is linked by cpal on Linux. The handler reads only its fixed arguments, which every Linux
+        // calling convention passes to a variadic function as to any other; being never removed, it stays valid.
+        unsafe {
+            let handler: Handler =
+                std::mem::transmute(ignore as extern "C" fn(*const c_char, c_int, *const c_char, c_int, *const c_char));
+            snd_lib_error_set_handler(Some(handler));
+        }
+    });
+}
+
+#[cfg(not(target_os = "linux"))]
+fn silence_alsa() {}
 
 /// Left and right onto the channels a device has: their mean on one, the rest silent beyond two.
 fn spread<T: SizedSample + FromSample<f32>>(to: &mut [T], [left, right]: [f32; CHANNELS]) {

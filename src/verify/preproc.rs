@@ -60,9 +60,8 @@ fn process(processor: &Processor, piece: Piece, sampling: &Sampling) -> Result<I
 /// Pictures `[h, w, 3]` or `[t, h, w, 3]` of 8-bit samples.
 pub fn images(golden: &Golden, name: &str) -> Result<Vec<RgbImage>> {
     let shape = golden.shape(name)?;
-    let [h, w] = match shape[..] {
-        [h, w, 3] | [_, h, w, 3] => [h, w],
-        _ => anyhow::bail!("{name} has shape {shape:?}, which is no picture"),
+    let ([h, w, 3] | [_, h, w, 3]) = shape[..] else {
+        anyhow::bail!("{name} has shape {shape:?}, which is no picture")
     };
     ensure!(h > 0 && w > 0, "{name} has no pixels");
     let bytes: Vec<u8> = golden

@@ -654,6 +654,23 @@ impl Player {
         out
     }
 
+    /// Plays until two blocks in a row were played whole (this is faster than real time, so the decoder may be late);
+    /// the second one, and the time after it.
+    fn whole_block(&self) -> (Vec<f32>, f64) {
+        let mut whole = 0;
+        loop {
+            let before = self.playback.position_secs();
+            let out = self.pump();
+            let position = self.playback.position_secs();
+            whole = if position - before > 0.009_99 { whole + 1 } else { 0 };
+            if whole == 2 {
+                return (out, position);
+            }
+            assert!(self.playback.is_playing(), "it stopped at {position}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Plays until a time is reached.
     fn play_to(&self, secs: f64) {
         while self.playback.position_secs() < secs {
@@ -690,33 +707,28 @@ fn sound_picture_and_clock_agree() {
     assert_eq!(playback.position_secs(), 0.0, "paused: time stands still");
 
     playback.play();
-    let mut heard = 0.0;
-    let mut offsets: Vec<f64> = Vec::new();
-    while playback.is_playing() {
-        let now = player.output.clock.now_secs();
-        let before = playback.position_secs();
-        let out = player.pump();
-        assert!(player.output.clock.now_secs() > now);
-        let position = playback.position_secs();
-        assert!(position >= before, "time never goes back");
-        // The last sample of the block, beyond the first ramp, is the sound of the block's end.
+    let mut last = 0.0;
+    while last < 2.95 {
+        let (out, position) = player.whole_block();
+        assert!(position > last, "time never goes back");
+        last = position;
+        // The last sample of the block is the sound of the block's end.
         let (left, right) = (f64::from(out[958]) * 4.0, f64::from(out[959]) * -4.0);
-        if position > before + 0.009 && position > 0.03 && position < 2.98 {
+        if position > 0.03 && position < 2.98 {
             assert!((left - position).abs() < 1e-3 && (right - position).abs() < 1e-3, "{left} heard at {position}");
-            heard = left;
-            // Give the decoder the time that real playing would give it, then look.
-            while playback.next_pts().is_some_and(|next| next <= position) {
-                playback.frame_at(position);
-            }
-            let frame = playback.frame_at(position).unwrap();
-            offsets.push(position - frame.pts_secs());
         }
+        // The decoder gets the time that real playing would give it; then the frame is the right one.
+        while position < 2.9 && playback.next_pts().is_none_or(|next| next <= position) {
+            playback.frame_at(position);
+            std::thread::yield_now();
+        }
+        let late = position - playback.frame_at(position).unwrap().pts_secs();
+        assert!(position >= 2.9 || (-1e-6..0.0401).contains(&late), "{late} at {position}");
+    }
+    while playback.is_playing() {
+        player.pump();
         std::thread::yield_now();
     }
-    assert!(heard > 2.9, "{heard}");
-    let late = offsets.iter().filter(|o| **o > 0.041).count();
-    assert!(late * 20 < offsets.len(), "{late} of {} frames late", offsets.len());
-    assert!(offsets.iter().all(|o| *o > -1e-6), "a frame from the future");
     player.until(|e| *e == MediaEvent::Ended);
     assert!((playback.position_secs() - 3.0).abs() < 0.05);
     // Play at the end begins again.
@@ -760,8 +772,7 @@ fn seeking_shows_the_right_frame_paused_and_playing() {
     player.play_to(1.1);
     player.seek(2.5);
     player.play_to(2.53);
-    let out = player.pump();
-    let position = player.playback.position_secs();
+    let (out, position) = player.whole_block();
     assert!((f64::from(out[958]) * 4.0 - position).abs() < 2e-3, "{} at {position}", out[958] * 4.0);
     // Many seeks at once: the newest wins.
     for i in 0..50 {
@@ -787,10 +798,16 @@ fn a_swapped_soundtrack_goes_on_at_the_same_time() {
     let mut steepest = 0f32;
     let mut previous = None;
     loop {
+        let underruns = player.playback.underruns();
         let out = player.pump();
         let position = player.playback.position_secs();
         assert!(position >= last && position - last < 0.011, "time goes on: {last} to {position}");
         last = position;
+        if player.playback.underruns() != underruns {
+            // Played faster than it could be decoded: a hole has edges of its own.
+            previous = None;
+            continue;
+        }
         for frame in out.chunks(2) {
             steepest = steepest.max((frame[0] - previous.unwrap_or(frame[0])).abs());
             previous = Some(frame[0]);
@@ -808,8 +825,9 @@ fn a_swapped_soundtrack_goes_on_at_the_same_time() {
     assert!((player.playback.duration_secs().unwrap() - 3.0).abs() < 0.01);
     let silent = ClipSpec { audio: AudioSource::None, ..swapped };
     player.playback.set_clip(silent, Sampling::default());
-    player.play_to(player.playback.position_secs() + 0.3);
-    assert!(player.pump().iter().all(|s| *s == 0.0));
+    while player.whole_block().0.iter().any(|s| *s != 0.0) {
+        assert!(player.playback.position_secs() < 2.9, "it never fell silent");
+    }
     assert!(player.playback.is_playing());
 }
 
@@ -958,7 +976,7 @@ fn damaged_files_end_in_an_error_or_a_shorter_clip() {
         let mut bytes = std::fs::read(source).unwrap();
         match variant / sources.len() % 4 {
             0 => bytes.truncate(random(bytes.len())),
-            1 => (0..1 + random(40)).for_each(|_| {
+            1 => (0..=random(40)).for_each(|_| {
                 let at = random(bytes.len());
                 bytes[at] ^= 1 << random(8);
             }),

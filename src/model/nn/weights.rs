@@ -448,11 +448,10 @@ fn convert<T: Copy + Default + Send>(
     to: impl Fn(f32) -> T + Sync,
     finite: impl Fn(T) -> bool + Sync,
 ) -> Result<Vec<T>, WeightError> {
-    let half = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
-    let (size, decode): (usize, &(dyn Fn(&[u8]) -> f32 + Sync)) = match info.dtype {
-        FileDtype::F32 => (4, &|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-        FileDtype::BF16 => (2, &|b| bf16::from_bits(half(b)).to_f32()),
-        FileDtype::F16 => (2, &|b| f16::from_bits(half(b)).to_f32()),
+    let (size, decode): (usize, fn(&[u8]) -> f32) = match info.dtype {
+        FileDtype::F32 => (4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        FileDtype::BF16 => (2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+        FileDtype::F16 => (2, |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
         other => {
             let dtype = format!("{other:?}");
             return Err(WeightError::Type { name: name.to_owned(), dtype, path: file.path.clone() });
