@@ -38,6 +38,17 @@ pub enum Device {
     Metal,
 }
 
+impl From<Device> for DeviceChoice {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Auto => Self::Auto,
+            Device::Cpu => Self::Cpu,
+            Device::Cuda => Self::Cuda,
+            Device::Metal => Self::Metal,
+        }
+    }
+}
+
 /// `--dtype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Dtype {
@@ -61,12 +72,6 @@ impl ModelArgs {
     /// Finds the checkpoint and turns the arguments into what the engine wants.
     pub fn load_options(&self) -> Result<LoadOptions> {
         let dir = find(&self.model)?;
-        let device = match self.device {
-            Device::Auto => DeviceChoice::Auto,
-            Device::Cpu => DeviceChoice::Cpu,
-            Device::Cuda => DeviceChoice::Cuda,
-            Device::Metal => DeviceChoice::Metal,
-        };
         let hold = match self.dtype {
             Dtype::Auto => HoldChoice::Auto,
             Dtype::F32 => HoldChoice::Fixed(Hold::F32),
@@ -77,7 +82,7 @@ impl ModelArgs {
         };
         Ok(LoadOptions {
             id: self.model.clone(),
-            device,
+            device: self.device.into(),
             hold,
             threads: self.threads.map(usize::from),
             ..LoadOptions::new(dir)

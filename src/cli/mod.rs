@@ -7,8 +7,10 @@ mod checkpoint;
 mod doctor;
 mod probe;
 mod snapshot;
+mod train;
 mod verify;
 mod window;
+mod world;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,10 @@ enum Command {
     Probe(probe::Args),
     /// Draw one frame of a video through the real shaders, off screen
     Snapshot(snapshot::Args),
+    /// Make clips of the toy world, with ground truth, as a VideoFolder
+    World(world::Args),
+    /// Train a small model on clips of the toy world
+    Train(train::Args),
     /// Show what this machine offers: devices, memory, sound, display, caches
     Doctor(doctor::Args),
     /// Time prefill and decode on prepared inputs
@@ -74,6 +80,8 @@ pub fn main() -> ExitCode {
         Some(Command::Verify(args)) => verify::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Snapshot(args)) => snapshot::run(&args),
+        Some(Command::World(args)) => world::run(&args),
+        Some(Command::Train(args)) => train::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
     });
@@ -114,6 +122,14 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     serde_json::to_writer(&mut out, value).map_err(std::io::Error::from)?;
     writeln!(out)?;
     Ok(())
+}
+
+/// A line on stderr that counts up, where a person is watching.
+fn progress(what: &str, done: u64, all: u64) {
+    use std::io::IsTerminal;
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{what} {done}/{all}{}", if done == all { "\n" } else { "" });
+    }
 }
 
 /// A number on the command line.
