@@ -1,7 +1,7 @@
 //! `modalens ask`: one question about one clip, answered with attention shares.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
@@ -176,26 +176,27 @@ impl Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     // Everything that can be wrong with the arguments is said before a model is loaded.
     let request = args.request()?;
-    if let Some(dir) = &args.out {
+    answer(&request, &args.checkpoint, args.out.as_deref(), args.json)?;
+    Ok(Outcome::Fine)
+}
+
+/// Loads the model, answers `request` on stdout and writes what belongs to it into `out`.
+pub fn answer(request: &Request, checkpoint: &checkpoint::ModelArgs, out: Option<&Path>, json: bool) -> Result<()> {
+    if let Some(dir) = out {
         export::prepare_folder(dir)?;
     }
-    let (pool, mut session) = worker::load(&args.checkpoint.load_options()?)?;
+    let (pool, mut session) = worker::load(&checkpoint.load_options()?)?;
     let cancel = AtomicBool::new(false);
-    let mut stream = Stream { quiet: args.json };
+    let mut stream = Stream { quiet: json };
     let mut answer = pool.install(|| {
         let mut notify = |update| stream.take(&update);
-        session.answer(&request, &mut Run::new(&cancel, &mut notify))
+        session.answer(request, &mut Run::new(&cancel, &mut notify))
     })?;
     answer.timing.load = session.load_ms();
-    if let Some(dir) = &args.out {
-        export::case_files(&request, &answer, session.info(), dir)?;
+    if let Some(dir) = out {
+        export::case_files(request, &answer, session.info(), dir)?;
     }
-    if args.json {
-        print_json(&Report::new(&answer, session.info()))?;
-    } else {
-        print_summary(&answer)?;
-    }
-    Ok(Outcome::Fine)
+    if json { print_json(&Report::new(&answer, session.info())) } else { print_summary(&answer) }
 }
 
 /// Prints the answer while it comes.

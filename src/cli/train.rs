@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     options.batch = args.batch.unwrap_or(options.batch);
     options.device = device.device;
     let pool = thread_pool(args.threads.map(usize::from), false)?;
-    let scores = pool.install(|| {
+    let results = pool.install(|| {
         let mut said = Instant::now();
         let mut notify = |notice| match notice {
             Notice::Line(line) => eprintln!("{line}"),
@@ -83,14 +83,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
         };
         train(&options, &mut notify, &AtomicBool::new(false))
     })?;
-    for ((condition, kind), score) in &scores {
-        let [low, high] = score.interval().map(|x| x * 100.0);
-        println!(
-            "{condition:14} {kind:6} {:5.1} %  ({low:.1}–{high:.1} %, {} of {})",
-            score.accuracy() * 100.0,
-            score.right,
-            score.asked
-        );
+    if args.held_out.is_some() {
+        println!("{}", results.markdown());
     }
     println!("checkpoint in {}", args.out.display());
     Ok(Outcome::Fine)

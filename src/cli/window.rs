@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 
 use crate::app;
-use crate::cli::{Outcome, checkpoint};
+use crate::cli::{Outcome, ask, checkpoint};
+use crate::clip::ClipSpec;
+use crate::event::Request;
+use crate::prompt::Prompt;
+use crate::settings::{Decoding, Sampling};
 
 /// Arguments of the window.
 #[derive(Debug, clap::Args)]
@@ -20,17 +24,39 @@ pub struct Args {
     checkpoint: checkpoint::ModelArgs,
 }
 
-/// Opens the window and runs it until it is closed.
+/// Opens the window and runs it until it is closed; without a display the same demo is written as a report.
 pub fn run(args: &Args) -> Result<Outcome> {
     if !app::has_display() {
-        bail!(
-            "there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set); `modalens ask --video FILE --out DIR` \
-             writes the same as a report"
-        );
+        return report(args);
     }
     let model = args.checkpoint.load_options().map_err(|e| format!("{e:#}"));
     let mut options = app::Options::new(args.file.clone(), model);
     options.frame_stats_secs = args.frame_stats;
     app::run(options)?;
+    Ok(Outcome::Fine)
+}
+
+/// Folder of the report, below the current one.
+const REPORT: &str = "modalens-report";
+
+fn report(args: &Args) -> Result<Outcome> {
+    let file = args.file.clone().context(
+        "there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set) and no clip to write a report about; \
+         give one: modalens FILE",
+    )?;
+    eprintln!(
+        "There is no display (neither DISPLAY nor WAYLAND_DISPLAY is set): the answer goes into a report instead."
+    );
+    let request = Request {
+        epoch: 0,
+        clip: ClipSpec::original(file),
+        prompt: Prompt::question(ask::DEFAULT_QUESTION),
+        sampling: Sampling::default(),
+        decoding: Decoding::default(),
+    };
+    let out = PathBuf::from(REPORT);
+    ask::answer(&request, &args.checkpoint, Some(&out), false)?;
+    let out = std::fs::canonicalize(&out).unwrap_or(out);
+    println!("report: {}", out.join("report.html").display());
     Ok(Outcome::Fine)
 }
