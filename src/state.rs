@@ -155,6 +155,8 @@ pub struct Run {
     pub scales: Vec<Scales>,
     /// How it ended.
     pub end: Option<End>,
+    /// The user asked to stop it.
+    pub stopping: bool,
 }
 
 /// How a run ended.
@@ -162,6 +164,8 @@ pub struct Run {
 pub enum End {
     /// With an answer (perhaps a cancelled one).
     Answered(Arc<Answer>),
+    /// Stopped by the user before there was anything to keep.
+    Stopped,
     /// With an error; a notice says which.
     Failed,
 }
@@ -232,6 +236,7 @@ impl Run {
             mean: HeatMap::default(),
             scales: vec![Scales::default()],
             end: None,
+            stopping: false,
         }
     }
 
@@ -314,8 +319,12 @@ impl State {
             }
             Event::AskFailed { epoch, message } => {
                 if let Some(run) = self.run_of(epoch) {
-                    run.end = Some(End::Failed);
-                    self.notice(true, format!("No answer: {message}"));
+                    let stopped = run.stopping;
+                    run.end = Some(if stopped { End::Stopped } else { End::Failed });
+                    run.stages.push((Stage::Answer, now_secs));
+                    if !stopped {
+                        self.notice(true, format!("No answer: {message}"));
+                    }
                 }
             }
             Event::FileChosen { .. } | Event::FrameReady => {}
@@ -357,6 +366,11 @@ impl State {
                     self.fullscreen = false;
                 } else {
                     self.locked = None;
+                }
+            }
+            Command::Stop => {
+                if let Some(run) = &mut self.run {
+                    run.stopping = true;
                 }
             }
             Command::Dismiss(id) => self.notices.retain(|n| n.id != *id),

@@ -1,17 +1,19 @@
 //! The answer: stages with times, the tokens as they come (point at one for its maps, click to keep them), the bar of
 //! the three senses, the prompt's words shaded by attention, and the legend with numbers. Knows nothing of models.
 
+use std::sync::Arc;
+
 use egui::text::{LayoutJob, TextFormat};
 use egui::{
-    Align, Align2, Color32, CornerRadius, FontId, Layout, Pos2, Rect, RichText, Role, ScrollArea, Sense, Stroke,
-    StrokeKind, Ui, Vec2, WidgetInfo,
+    Align, Align2, Color32, CornerRadius, FontId, Galley, Layout, Pos2, Rect, RichText, Role, ScrollArea, Sense,
+    Stroke, StrokeKind, Ui, Vec2, WidgetInfo,
 };
 
 use super::player::overlay_style;
 use super::theme;
 use crate::capture::Share;
 use crate::command::Command;
-use crate::event::{Finish, Stage};
+use crate::event::{AnswerToken, Finish, Stage};
 use crate::gpu::colormap::{ColorMap, Modality};
 use crate::provenance::{Kind, Source};
 use crate::settings::View;
@@ -81,6 +83,7 @@ pub fn stage_line(run: &Run, now_secs: f64) -> String {
                 parts.push(format!("{} prompt tokens reused", answer.reuse.prefix_tokens));
             }
         }
+        Some(End::Stopped) => parts.push("stopped".to_owned()),
         Some(End::Failed) => parts.push("failed".to_owned()),
         None if parts.is_empty() => parts.push(format!("waiting… {}", seconds(now_secs - run.started_secs))),
         None => {}
@@ -117,13 +120,11 @@ fn tokens(ui: &mut Ui, state: &State, run: &Run, commands: &mut Vec<Command>) {
         ui.spacing_mut().item_spacing = Vec2::new(1.0, 4.0);
         ui.horizontal_wrapped(|ui| {
             for (i, token) in run.tokens.iter().enumerate() {
-                let shown = token.text.replace('\n', "⏎");
-                if shown.is_empty() {
+                if token.text.is_empty() {
                     continue;
                 }
-                let font = FontId::proportional(15.0);
-                let galley = ui.painter().layout_no_wrap(shown, font, theme::STRONG);
-                let size = galley.size() + Vec2::new(2.0, 7.0);
+                let galley = token_galley(ui, token);
+                let size = Vec2::new(galley.size().x + 2.0, 25.0);
                 let (rect, response) = ui.allocate_exact_size(size, Sense::click());
                 response.widget_info(|| {
                     WidgetInfo::selected(
@@ -147,7 +148,11 @@ fn tokens(ui: &mut Ui, state: &State, run: &Run, commands: &mut Vec<Command>) {
                     if lock == Some(i) {
                         ui.painter().rect_stroke(rect, 3, Stroke::new(1.0, theme::ACCENT), StrokeKind::Inside);
                     }
-                    ui.painter().galley(rect.min + Vec2::new(1.0, 1.0), galley, theme::STRONG);
+                    ui.painter().galley(
+                        Pos2::new(rect.left() + 1.0, rect.bottom() - 6.0 - galley.size().y),
+                        galley,
+                        theme::STRONG,
+                    );
                     let bar = Rect::from_min_max(
                         Pos2::new(rect.left() + 1.0, rect.bottom() - 3.0),
                         rect.max - Vec2::new(1.0, 0.0),
@@ -156,7 +161,8 @@ fn tokens(ui: &mut Ui, state: &State, run: &Run, commands: &mut Vec<Command>) {
                 }
                 response.on_hover_ui(|ui| {
                     let p = token.logprob.exp() * 100.0;
-                    ui.label(format!("“{}”   p = {p:.1} %   ln p = {:.3}", token.text, token.logprob));
+                    let text = token.text.escape_debug();
+                    ui.label(format!("“{text}”   token {}   p = {p:.1} %   ln p = {:.3}", token.id, token.logprob));
                     ui.label(RichText::new(share_text(token.share)).small().color(theme::WEAK));
                 });
                 if token.text.ends_with('\n') {
@@ -175,6 +181,17 @@ fn tokens(ui: &mut Ui, state: &State, run: &Run, commands: &mut Vec<Command>) {
     });
     if hovered != state.hovered {
         commands.push(Command::Hover(hovered));
+    }
+}
+
+/// A token as it is written; one that no face can write stands as its number.
+fn token_galley(ui: &Ui, token: &AnswerToken) -> Arc<Galley> {
+    let writable = |c: char| !(c.is_control() || c == char::REPLACEMENT_CHARACTER);
+    if token.text.chars().any(writable) {
+        let text: String = token.text.chars().filter(|c| writable(*c)).collect();
+        ui.painter().layout_no_wrap(text, FontId::proportional(15.0), theme::STRONG)
+    } else {
+        ui.painter().layout_no_wrap(format!("#{}", token.id), FontId::proportional(10.0), theme::WEAK)
     }
 }
 

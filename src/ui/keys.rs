@@ -1,6 +1,6 @@
 //! Shortcuts as egui sees them, and the sheet that lists them. Knows nothing of what commands do.
 
-use egui::{Context, Modifiers, Ui};
+use egui::{Context, Event, Ui};
 
 use super::theme;
 use crate::command::{Chord, Command, Key, SHORTCUTS};
@@ -24,22 +24,23 @@ fn egui_key(key: Key) -> egui::Key {
     }
 }
 
+/// Whether a chord was pressed in this frame, by the modifiers of the very key event: they may have been released since.
 fn pressed(ctx: &Context, chord: Chord) -> bool {
-    let wanted = Modifiers { shift: chord.shift, ctrl: chord.ctrl, command: chord.ctrl, ..Modifiers::NONE };
+    let wanted = egui_key(chord.key);
     ctx.input_mut(|i| {
-        let key = egui_key(chord.key);
-        if chord.key == Key::Question {
+        let found = i.events.iter().position(|event| match event {
             // Layouts differ in whether `?` needs Shift: only the character counts.
-            return i.events.iter().any(|e| matches!(e, egui::Event::Text(t) if t == "?"))
-                || i.key_pressed(egui::Key::Questionmark);
-        }
-        i.modifiers.shift == wanted.shift && i.modifiers.command == wanted.command && !i.modifiers.alt && {
-            let found = i.key_pressed(key);
-            if found {
-                i.consume_key(i.modifiers, key);
+            Event::Text(text) => chord.key == Key::Question && text == "?",
+            Event::Key { key, pressed: true, modifiers, .. } => {
+                *key == wanted
+                    && chord.key != Key::Question
+                    && modifiers.shift == chord.shift
+                    && modifiers.command == chord.ctrl
+                    && !modifiers.alt
             }
-            found
-        }
+            _ => false,
+        });
+        found.map(|at| i.events.remove(at)).is_some()
     })
 }
 

@@ -1,4 +1,5 @@
 //! The one integration-test binary: each area is a module, so that the large dependencies link once.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod architecture;
 mod attention;
@@ -8,5 +9,6 @@ mod media;
 mod shaders;
 mod tiny;
 mod tune;
+mod ui;
 mod verify;
 mod world;
