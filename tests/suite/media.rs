@@ -8,7 +8,7 @@ use std::process::Command;
 use modalens::clip::{AudioSource, ClipSpec, FrameEdit};
 use modalens::frame::Planes;
 use modalens::media::{
-    self, AudioParams, Clock, EncodeSpeed, Encoder, ManualOutput, MediaError, MediaEvent, Output, Playback,
+    self, AudioParams, EncodeSpeed, Encoder, ManualOutput, MediaError, MediaEvent, Output, Playback,
     VideoParams, VideoReader,
 };
 use modalens::settings::Sampling;
