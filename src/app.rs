@@ -360,8 +360,12 @@ impl eframe::App for App {
             target_format: frame.wgpu_render_state().map(|r| r.target_format),
         };
         self.state.playback.frame_pts_secs = scene.frame.as_ref().map(|f| f.pts_secs());
-        for command in ui::show(ui, &self.state, &scene, &mut self.memory) {
-            self.perform(&command);
+        let commands = ui::show(ui, &self.state, &scene, &mut self.memory);
+        // egui may lay a frame out twice with the same input: what the user did counts once.
+        if ui.ctx().current_pass_index() == 0 {
+            for command in commands {
+                self.perform(&command);
+            }
         }
         if let Some(after) = self.repaint_after() {
             ui.ctx().request_repaint_after(after);

@@ -26,6 +26,18 @@ pub enum Background {
     },
 }
 
+impl Background {
+    /// Whether this is the very same allocation: comparing a spectrogram value by value would cost more than its upload.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Heat, Self::Heat) => true,
+            (Self::Wave(a), Self::Wave(b)) => Arc::ptr_eq(a, b),
+            (Self::Image { rows: r, values: a }, Self::Image { rows: s, values: b }) => r == s && Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
 /// One lane, reduced to columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StripFrame {
@@ -246,7 +258,7 @@ impl StripRenderer {
         let heat: &[f32] = if frame.heat.is_empty() { &[-1.0] } else { &frame.heat };
         let new_heat = DataTexture::ensure(&mut self.heat, device, heat.len() as u32, 1, format);
         if let (Some(background), Some(line)) = (&self.background, &self.heat) {
-            if new_background || self.shown.as_ref().is_none_or(|s| s.background != frame.background) {
+            if new_background || self.shown.as_ref().is_none_or(|s| !s.background.is_same(&frame.background)) {
                 background.write(queue, bytemuck::cast_slice(values), width as u32 * 4);
             }
             if new_heat || self.shown.as_ref().is_none_or(|s| s.heat != frame.heat) {

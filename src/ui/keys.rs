@@ -29,14 +29,11 @@ fn pressed(ctx: &Context, chord: Chord) -> bool {
     let wanted = egui_key(chord.key);
     ctx.input_mut(|i| {
         let found = i.events.iter().position(|event| match event {
-            // Layouts differ in whether `?` needs Shift: only the character counts.
+            // Layouts differ in whether `?` needs Shift: only the character counts, as text or as the key of that name.
             Event::Text(text) => chord.key == Key::Question && text == "?",
+            Event::Key { key, pressed: true, .. } if chord.key == Key::Question => *key == wanted,
             Event::Key { key, pressed: true, modifiers, .. } => {
-                *key == wanted
-                    && chord.key != Key::Question
-                    && modifiers.shift == chord.shift
-                    && modifiers.command == chord.ctrl
-                    && !modifiers.alt
+                *key == wanted && modifiers.shift == chord.shift && modifiers.command == chord.ctrl && !modifiers.alt
             }
             _ => false,
         });
@@ -65,6 +62,7 @@ pub fn sheet(ui: &Ui) -> bool {
         .frame(theme::card().inner_margin(20).stroke(egui::Stroke::new(1.0, theme::LINE)))
         .show(ui.ctx(), |ui| {
             ui.set_width(430.0);
+            ui.spacing_mut().interact_size.y = 16.0;
             ui.heading("Keys");
             ui.add_space(6.0);
             egui::Grid::new("keys").num_columns(2).spacing([24.0, 7.0]).show(ui, |ui| {
