@@ -12,8 +12,8 @@ pub struct Args {
     /// Checkpoint folder the reference tensors were made with
     #[arg(long, value_name = "DIR")]
     model: String,
-    /// Files of reference tensors
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    /// Files of reference tensors, or folders of such files
+    #[arg(long, value_name = "FILE|DIR", required = true, num_args = 1..)]
     golden: Vec<PathBuf>,
     /// Print one JSON object
     #[arg(long)]

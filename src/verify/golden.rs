@@ -44,9 +44,18 @@ impl Golden {
         self.file.info(name).is_some()
     }
 
-    /// How many tensors `{prefix}0{suffix}`, `{prefix}1{suffix}`, … there are.
-    pub fn count(&self, prefix: &str, suffix: &str) -> usize {
-        (0..1 << 16).take_while(|i| self.has(&format!("{prefix}{i}{suffix}"))).count()
+    /// Names of all tensors.
+    pub fn names(&self) -> Vec<String> {
+        self.file.tensors().into_keys().collect()
+    }
+
+    /// How many tensors a series `{prefix}0{suffix}`, `{prefix}1{suffix}`, … has if none is missing: one more than the
+    /// largest number in it.
+    pub fn series(&self, prefix: &str, suffix: &str) -> usize {
+        let number = |name: &str| name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse::<usize>().ok();
+        let most = self.file.tensors().keys().filter_map(|name| number(name)).max();
+        // A number far beyond any series is no part of one; it shows up as not compared.
+        most.filter(|n| *n < 1 << 16).map_or(0, |n| n + 1)
     }
 
     /// Shape of a tensor.
@@ -86,23 +95,45 @@ impl Golden {
             .collect()
     }
 
-    /// Compares numbers of ours with the tensor `name`.
-    pub fn compare(&mut self, name: &str, ours: &[f64], tolerance: f64) -> Result<()> {
-        let theirs = self.numbers(name)?;
-        self.record(name, difference(ours, &theirs), tolerance);
+    /// Compares numbers of ours with the tensor `name`, which must be there and have this shape.
+    pub fn compare(&mut self, name: &str, shape: &[usize], ours: &[f64], tolerance: f64) -> Result<()> {
+        if !self.has(name) {
+            self.missing(name);
+            return Ok(());
+        }
+        let theirs = self.shape(name)?;
+        if theirs == shape {
+            let theirs = self.numbers(name)?;
+            self.record(name, difference(ours, &theirs), tolerance);
+        } else {
+            self.problem(name, tolerance, format!("has shape {theirs:?}, not {shape:?}"));
+        }
         Ok(())
     }
 
-    /// Compares f32 numbers of ours with the tensor `name`.
-    pub fn compare_floats(&mut self, name: &str, ours: &[f32], tolerance: f64) -> Result<()> {
+    /// Compares f32 numbers of ours with the tensor `name`, which must be there and have this shape.
+    pub fn compare_floats(&mut self, name: &str, shape: &[usize], ours: &[f32], tolerance: f64) -> Result<()> {
         let ours: Vec<f64> = ours.iter().map(|x| f64::from(*x)).collect();
-        self.compare(name, &ours, tolerance)
+        self.compare(name, shape, &ours, tolerance)
     }
 
     /// Records a difference that was found elsewhere.
     pub fn record(&mut self, name: &str, max_error: f64, tolerance: f64) {
         self.compared.insert(name.to_owned());
-        self.tensors.push(TensorReport { name: name.to_owned(), max_error, tolerance, passed: max_error <= tolerance });
+        let (name, passed) = (name.to_owned(), max_error <= tolerance);
+        self.tensors.push(TensorReport { name, max_error, tolerance, passed, problem: None });
+    }
+
+    /// Records that the file lacks a tensor that belongs in it.
+    pub fn missing(&mut self, name: &str) {
+        self.problem(name, 0.0, "is missing from the file".to_owned());
+    }
+
+    /// Records why a tensor could not be compared at all, which is a failure.
+    pub fn problem(&mut self, name: &str, tolerance: f64, problem: String) {
+        self.compared.insert(name.to_owned());
+        let (name, problem) = (name.to_owned(), Some(problem));
+        self.tensors.push(TensorReport { name, max_error: f64::INFINITY, tolerance, passed: false, problem });
     }
 
     /// `5e-4 · max(1, std)` of a tensor: the tolerance of intermediate results.

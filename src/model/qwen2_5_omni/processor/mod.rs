@@ -274,6 +274,11 @@ impl Processor {
         })
     }
 
+    /// Samples of a sound that gives `frames` mel frames.
+    pub fn samples_of(&self, frames: usize) -> usize {
+        frames.saturating_mul(self.settings.mel.hop).min(self.settings.mel.padded)
+    }
+
     /// The pixel limits in force for videos or for stills.
     pub fn pixel_limits(&self, video: bool, sampling: &Sampling) -> PixelLimits {
         let own = if video { self.settings.video } else { self.settings.image };
@@ -281,15 +286,23 @@ impl Processor {
         PixelLimits { min, max: sampling.max_pixels.unwrap_or(own.max).max(min) }
     }
 
-    /// A video frame at the size the model sees; preprocessing it again changes nothing. A picture that no grid fits
-    /// comes back as it is, for [`Self::process`] to refuse.
+    /// A video frame at the size the model sees; preprocessing it again changes nothing. A picture that no grid fits,
+    /// or one that alone has more tokens than the model takes, comes back as it is, for [`Self::process`] to refuse.
     pub fn shrink(&self, image: RgbImage, sampling: &Sampling) -> RgbImage {
         let limits = self.pixel_limits(true, sampling);
         let factor = self.config.vision.token_edge();
         match smart_resize(image.height, image.width, factor, limits.min, limits.max) {
-            Some([height, width]) => resize(&image, height, width),
-            None => image,
+            Some(size) if self.step_tokens(size) <= self.config.text.max_position_embeddings => {
+                resize(&image, size[0], size[1])
+            }
+            _ => image,
         }
+    }
+
+    /// Tokens of a grid step of this height and width in pixels.
+    fn step_tokens(&self, [height, width]: [usize; 2]) -> usize {
+        let edge = self.config.vision.token_edge();
+        (height / edge).saturating_mul(width / edge)
     }
 
     /// Preprocesses a medium and gives the tokens that stand for it, marks included.
@@ -348,6 +361,13 @@ impl Processor {
         let first = video.frames.first().ok_or_else(|| ProcessorError::Layout("a video without frames".into()))?;
         let [height, width] = smart_resize(first.height, first.width, c.token_edge(), limits.min, limits.max)
             .ok_or(ProcessorError::Aspect { width: first.width, height: first.height })?;
+        // Said before anything is resized: limits that a user chose may ask for more than any memory holds.
+        let steps = video.frames.len().div_ceil(c.temporal_patch_size);
+        let (tokens, most) =
+            (self.step_tokens([height, width]).saturating_mul(steps), self.config.text.max_position_embeddings);
+        if tokens > most {
+            return Err(ProcessorError::TooLong { tokens, video: tokens, audio: 0, most });
+        }
         let frames: Vec<RgbImage> = video.frames.par_iter().map(|f| resize(f, height, width)).collect();
         let layout = PatchLayout { patch: c.patch_size, merge: c.spatial_merge_size, temporal: c.temporal_patch_size };
         let (pixels, grid) = patchify(&frames, layout, &self.table);

@@ -66,6 +66,26 @@ impl Row {
     }
 }
 
+/// Positions stay below this: far beyond any model's, and nothing that is added to one overflows.
+const MOST: u32 = 1 << 30;
+
+/// Temporal positions of the grid steps of a video, relative to its start; a still takes one second per step.
+///
+/// The reference multiplies in f32 and truncates; near whole numbers only the same arithmetic agrees. Errors where a
+/// position is no number that a prompt can have.
+pub fn step_times(steps: usize, second_per_grid: f64, per_second: f64) -> Result<Vec<u32>, String> {
+    let time = |i: usize| {
+        let time = i as f32 * second_per_grid as f32 * per_second as f32;
+        // Infinities and NaN are out of the range as well.
+        if (0.0..MOST as f32).contains(&time) {
+            Ok(time as u32)
+        } else {
+            Err(format!("{second_per_grid} seconds per grid step put step {i} of a picture at position {time}"))
+        }
+    };
+    (0..steps).map(time).collect()
+}
+
 /// Positions t, h, w of every id and the position of the first generated token.
 ///
 /// Source: `get_rope_index` of the reference. Text and audio alone use 0…N−1. Errors name what does not fit.
@@ -78,6 +98,12 @@ pub fn rope_positions(config: &Config, ids: &[u32], media: &Media<'_>) -> Result
     let merge = config.vision.spatial_merge_size;
     let per_second = config.position_id_per_seconds;
     let cells = |grid: [usize; 3]| (grid[0], grid[1] / merge, grid[2] / merge);
+    // How many tokens a grid has, and that they fit between the opening mark and the end, before any is laid out.
+    let fits = |found: usize, tokens: Option<usize>| {
+        let end = tokens.and_then(|tokens| tokens.checked_add(found)).filter(|end| *end < n);
+        end.ok_or_else(|| format!("the picture or sound at token {found} does not end within the prompt of {n} tokens"))
+    };
+    let area = |(t, h, w): (usize, usize, usize)| t.checked_mul(h).and_then(|n| n.checked_mul(w));
     let grid_at = |times: Vec<u32>, (_, h, w): (usize, usize, usize), start: u32| {
         times.into_iter().flat_map(move |t| {
             (0..h as u32).flat_map(move |y| (0..w as u32).map(move |x| [t + start, y + start, x + start]))
@@ -101,34 +127,34 @@ pub fn rope_positions(config: &Config, ids: &[u32], media: &Media<'_>) -> Result
         };
         if id == config.audio_token_index {
             let tokens = audio_tokens(audio_frames(audio)?);
+            let end = fits(found, Some(tokens))?;
             row.text(before(1)?);
             row.text(1);
             row.text(tokens);
             row.text(1);
-            at = found + tokens + 1;
+            at = end + 1;
             audio += 1;
         } else if id == config.image_token_index {
             let grid = *media.images.get(image).ok_or("the ids have more stills than the inputs")?;
+            let end = fits(found, area(cells(grid)))?;
             row.text(before(1)?);
             row.text(1);
-            let times = (0..grid[0]).map(|t| (t as f64 * per_second) as u32).collect();
-            row.push(grid_at(times, cells(grid), row.next()));
+            row.push(grid_at(step_times(grid[0], 1.0, per_second)?, cells(grid), row.next()));
             row.text(1);
-            let (t, h, w) = cells(grid);
-            at = found + t * h * w + 1;
+            at = end + 1;
             image += 1;
         } else {
             let grid = *media.videos.get(video).ok_or("the ids have more videos than the inputs")?;
             let second = *media.second_per_grid.get(video).ok_or("a video has no seconds per grid step")?;
-            // The reference multiplies in f32 and truncates; near whole numbers only the same arithmetic agrees.
-            let times: Vec<u32> = (0..grid[0]).map(|i| (i as f32 * second as f32 * per_second as f32) as u32).collect();
-            let (t, h, w) = cells(grid);
+            let end = fits(found, area(cells(grid)))?;
+            let times = step_times(grid[0], second, per_second)?;
             if media.audio_in_video {
                 row.text(before(2)?);
                 let start = row.next();
                 row.push([[start; 3]; 2].into_iter());
                 let start = row.next();
                 let tokens = audio_tokens(audio_frames(audio)?);
+                let end = fits(end, tokens.checked_add(1))?;
                 let seen: Vec<[u32; 3]> = grid_at(times, cells(grid), start).collect();
                 let heard: Vec<[u32; 3]> = (0..tokens as u32).map(|i| [start + i; 3]).collect();
                 let per_chunk = (per_second * config.seconds_per_chunk).trunc();
@@ -144,19 +170,19 @@ pub fn rope_positions(config: &Config, ids: &[u32], media: &Media<'_>) -> Result
                 }
                 let start = row.next();
                 row.push([[start; 3]; 2].into_iter());
-                at = found + t * h * w + tokens + 2;
+                at = end + 1;
                 audio += 1;
             } else {
                 row.text(before(1)?);
                 row.text(1);
                 row.push(grid_at(times, cells(grid), row.next()));
                 row.text(1);
-                at = found + t * h * w + 1;
+                at = end + 1;
             }
             video += 1;
         }
-        if at > n {
-            return Err(format!("the pictures and sounds need {at} tokens, the prompt has {n}"));
+        if row.next() > MOST {
+            return Err(format!("the pictures and sounds reach position {}, beyond any model's", row.next()));
         }
     }
     row.text(n - at);
