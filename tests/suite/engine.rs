@@ -299,7 +299,7 @@ fn the_newest_request_wins_and_faults_are_survived() {
     engine.load(LoadOptions::new(fixture()));
     // Asked while the model loads: only the newest is answered.
     for epoch in 2..6 {
-        engine.ask(request(epoch, "What do you hear?", 400));
+        engine.ask(request(epoch, "What do you hear?", 20_000));
     }
     let mut answered = Vec::new();
     let mut tokens = 0;
