@@ -6,6 +6,7 @@ mod attention;
 mod checkpoint;
 mod engine;
 mod media;
+mod processor;
 mod shaders;
 mod tiny;
 mod tune;

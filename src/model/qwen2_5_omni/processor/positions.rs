@@ -103,7 +103,8 @@ pub fn rope_positions(config: &Config, ids: &[u32], media: &Media<'_>) -> Result
         let end = tokens.and_then(|tokens| tokens.checked_add(found)).filter(|end| *end < n);
         end.ok_or_else(|| format!("the picture or sound at token {found} does not end within the prompt of {n} tokens"))
     };
-    let area = |(t, h, w): (usize, usize, usize)| t.checked_mul(h).and_then(|n| n.checked_mul(w));
+    let area =
+        |(t, h, w): (usize, usize, usize)| t.checked_mul(h).and_then(|n| n.checked_mul(w)).filter(|tokens| *tokens > 0);
     let grid_at = |times: Vec<u32>, (_, h, w): (usize, usize, usize), start: u32| {
         times.into_iter().flat_map(move |t| {
             (0..h as u32).flat_map(move |y| (0..w as u32).map(move |x| [t + start, y + start, x + start]))
