@@ -62,10 +62,10 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = rate)]
     fps: Option<f64>,
     /// Fewest pixels of a frame the model sees [default: the checkpoint's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = pixels)]
     min_pixels: Option<usize>,
     /// Most pixels of a frame the model sees [default: the checkpoint's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = pixels)]
     max_pixels: Option<usize>,
     #[command(flatten)]
     checkpoint: checkpoint::ModelArgs,
@@ -100,6 +100,12 @@ enum Frames {
 fn rate(text: &str) -> Result<f64, String> {
     let fps = number(text)?;
     if (0.01..=240.0).contains(&fps) { Ok(fps) } else { Err("not between 0.01 and 240 frames per second".into()) }
+}
+
+fn pixels(text: &str) -> Result<usize, String> {
+    // A quarter of a gigapixel is beyond every camera and every model.
+    let n = text.parse().map_err(|_| "not a whole number".to_owned())?;
+    if (1..=1 << 28).contains(&n) { Ok(n) } else { Err("not between 1 and 268435456 pixels".into()) }
 }
 
 fn temperature(text: &str) -> Result<f64, String> {
@@ -148,6 +154,11 @@ impl Args {
     fn request(&self) -> Result<Request> {
         if self.video.is_none() && self.audio.is_none() && self.question.is_none() {
             bail!("nothing to ask about: give at least one of --video, --audio and --question");
+        }
+        if let (Some(min), Some(max)) = (self.min_pixels, self.max_pixels)
+            && min > max
+        {
+            bail!("--min-pixels {min} is more than --max-pixels {max}");
         }
         let context = self
             .context

@@ -37,7 +37,9 @@ pub fn compare(thinker: &Thinker, processor: &Processor, mut golden: Golden) -> 
     let missing = missing(&golden, config)?;
     if !missing.is_empty() {
         // Without its inputs nothing of the case can be run.
-        missing.iter().for_each(|name| golden.missing(name));
+        for name in &missing {
+            golden.missing(name);
+        }
         return Ok(golden.report());
     }
     let inputs = prepared_inputs(&golden, config)?;

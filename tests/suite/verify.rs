@@ -122,7 +122,7 @@ fn whatever_is_compared_can_fail() {
             let results = |name: &str| {
                 name.contains("attn.")
                     || name.ends_with("logits")
-                    || name.ends_with(".out") && !name.starts_with("mel.")
+                    || ["audio.out", "vision_image.out", "vision_video.out"].contains(&name)
             };
             let names: Vec<&str> = whole.tensors.iter().map(|t| t.name.as_str()).collect();
             let (results, others): (Vec<&str>, Vec<&str>) =
@@ -141,7 +141,9 @@ fn whatever_is_compared_can_fail() {
                     assert!(missing.iter().any(|(n, p)| n == name && p == "is missing from the file"), "no {about}");
                 }
                 let (_dir, path) = edited(&golden, |t| {
-                    group.iter().for_each(|name| t.get_mut(*name).unwrap().1.push(1));
+                    for name in group {
+                        t.get_mut(*name).unwrap().1.push(1);
+                    }
                 });
                 match verifier.file(&path) {
                     Ok(report) => {
