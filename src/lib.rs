@@ -37,7 +37,7 @@
 //! | [`engine`] | the inference thread: [`engine::mailbox`], [`engine::session`], [`engine::reuse`], [`engine::sampler`] | `media`, `model`, `lens` |
 //! | [`world`] | the toy world: procedural clips with sound and ground truth | `media` |
 //! | [`tune`] | training | `model`, `world`, `media` |
-//! | [`export`] | files for others: attention tensors, and later videos and reports | `media`, `gpu` |
+//! | [`export`] | files for others: attention tensors, overlay video, report, snapshot | `media`, `gpu` |
 //! | [`state`] | what the interface shows, changed by events only | – |
 //! | [`ui`] | one file per panel | `state`, `gpu` |
 //! | [`verify`] | this build against reference tensors | everything |
@@ -90,6 +90,10 @@
 //! | the caller (window or command line) | state, GPU | drains events; never blocks |
 //! | `inference` ([`engine::Engine`]) | device, weights, KV cache, its own decoder | one run at a time; a panic is caught, reported, and the thread goes on |
 //! | tensor threads | nothing | one pool, sized by `--threads`, used by the inference thread alone |
+//! | picture ([`media::Playback`]) | FFmpeg's contexts for the picture | a bounded queue of frames; a seek makes what is queued stale |
+//! | sound ([`media::Playback`]) | FFmpeg's contexts for the sound, the writing end of a ring | fills the ring ahead of what is heard |
+//! | audio callback, or a clock without a sound card | the reading end | no lock, no allocation, no log; silence on underrun |
+//! | one per job (file dialogs, looking into files, lanes) | its job | tells the window by event |
 //!
 //! # Errors
 //!
