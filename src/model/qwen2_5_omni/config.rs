@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::model::json;
+
 /// What is wrong with a configuration file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("cannot read the model configuration: {source} ({})", path.display())]
+    #[error("cannot read the model configuration ({})", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -243,8 +245,8 @@ impl Config {
         struct Outer {
             thinker_config: Config,
         }
-        let outer: Outer = serde_json::from_str(text)
-            .map_err(|e| ConfigError::Parse { path: path.to_owned(), message: e.to_string() })?;
+        let outer: Outer =
+            json::parse(text).map_err(|message| ConfigError::Parse { path: path.to_owned(), message })?;
         let config = outer.thinker_config;
         config.check().map_err(|(field, why)| ConfigError::Impossible { path: path.to_owned(), field, why })?;
         Ok(config)
@@ -300,6 +302,9 @@ impl Config {
                 "vision_config.num_heads",
                 format!("a head of {} cannot be rotated in two axes", v.head_dim()),
             ));
+        }
+        if let Some(block) = v.fullatt_block_indexes.iter().find(|block| **block >= v.depth) {
+            return Err(("vision_config.fullatt_block_indexes", format!("there is no block {block} of {}", v.depth)));
         }
         if v.window_tokens() == 0 {
             return Err(("vision_config.window_size", format!("{} is smaller than a token", v.window_size)));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::model::json;
 use crate::model::qwen2_5_omni::config::Config;
 use crate::model::qwen2_5_omni::processor::ProcessorError;
 use crate::model::qwen2_5_omni::processor::mel::MelSpec;
@@ -209,7 +210,7 @@ fn optional<T: for<'a> Deserialize<'a>>(dir: &Path, name: &str) -> Result<Option
     let path = dir.join(name);
     let wrong = |message: String| ProcessorError::Settings { path: path.clone(), message };
     match std::fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| wrong(e.to_string())),
+        Ok(text) => json::parse(&text).map(Some).map_err(wrong),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(wrong(e.to_string())),
     }
