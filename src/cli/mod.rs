@@ -73,7 +73,14 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
         eprintln!("modalens: internal fault: {info}; please report this with the command that caused it");
     }));
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            eprintln!("modalens: {}", one_line(&error));
+            return ExitCode::from(CODE_BAD_INPUT);
+        }
+        Err(help) => help.exit(),
+    };
     let result = std::panic::catch_unwind(|| match cli.command {
         None => window::run(&cli.window),
         Some(Command::Ask(args)) => ask::run(&args),
@@ -96,6 +103,15 @@ pub fn main() -> ExitCode {
         }
         Err(_) => ExitCode::from(CODE_FAULT),
     }
+}
+
+/// What is wrong with the arguments, as the one line that every bad input gets.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    // Behind an empty line come tips, usage and where to find help.
+    let said: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+    let said = said.join(" ");
+    format!("{} (--help lists what there is)", said.strip_prefix("error: ").unwrap_or(&said))
 }
 
 /// Keeps Mesa's Vulkan layer from complaining on stderr that there is no desktop session to ask for its GPU.
