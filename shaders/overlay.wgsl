@@ -12,11 +12,12 @@ struct Overlay {
     // Opacity of the strongest cell, and the part of it that a cell of weight zero keeps.
     opacity: f32,
     floor: f32,
-    // 0 viridis, 1 magma, 2 cividis.
-    map: u32,
+    unused: u32,
     interpolate: u32,
     lines: u32,
     contour: u32,
+    // The colour map's points; w unused.
+    colors: array<vec4<f32>, 33>,
 }
 
 @group(0) @binding(0) var<uniform> overlay: Overlay;
@@ -42,6 +43,12 @@ fn level_of(weight: f32) -> f32 {
     return pow(clamp(weight / max(overlay.scale, 1e-12), 0.0, 1.0), overlay.gamma);
 }
 
+// t in 0…1 on the colour map.
+fn color_of(t: f32) -> vec3<f32> {
+    let at = map_position(t);
+    return mix(overlay.colors[at.index].xyz, overlay.colors[at.index + 1u].xyz, at.part);
+}
+
 @fragment
 fn show_overlay(in: Varyings) -> @location(0) vec4<f32> {
     if overlay.scale <= 0.0 {
@@ -53,7 +60,7 @@ fn show_overlay(in: Varyings) -> @location(0) vec4<f32> {
         weight = smooth_weight(at);
     }
     let level = level_of(weight);
-    var color = color_of(overlay.map, level);
+    var color = color_of(level);
     var alpha = overlay.opacity * mix(overlay.floor, 1.0, level);
 
     let pixel = overlay.grid / overlay.pixels;

@@ -16,8 +16,9 @@ struct Strip {
     pixels_high: f32,
     // 0 heat, 1 waveform, 2 image.
     mode: u32,
-    // 0 viridis, 1 magma, 2 cividis.
-    map: u32,
+    unused: u32,
+    // The colour map's points; w unused.
+    colors: array<vec4<f32>, 33>,
 }
 
 @group(0) @binding(0) var<uniform> strip: Strip;
@@ -26,13 +27,19 @@ struct Strip {
 // [1, columns]: weights; negative where there is no token.
 @group(0) @binding(2) var heat: texture_2d<f32>;
 
+// t in 0…1 on the colour map.
+fn color_of(t: f32) -> vec3<f32> {
+    let at = map_position(t);
+    return mix(strip.colors[at.index].xyz, strip.colors[at.index + 1u].xyz, at.part);
+}
+
 @fragment
 fn show_strip(in: Varyings) -> @location(0) vec4<f32> {
     let column = clamp(i32(in.uv.x * strip.columns), 0, i32(strip.columns) - 1);
     let weight = textureLoad(heat, vec2<i32>(column, 0), 0).x;
     let has_heat = weight >= 0.0 && strip.scale > 0.0;
     let level = pow(clamp(weight / max(strip.scale, 1e-12), 0.0, 1.0), strip.gamma);
-    let hot = color_of(strip.map, level);
+    let hot = color_of(level);
     var color = strip.ground.xyz;
     if strip.mode == 0u {
         if has_heat {

@@ -22,18 +22,39 @@ struct Video {
 @group(0) @binding(1) var plane_0: texture_2d<u32>;
 @group(0) @binding(2) var plane_1: texture_2d<u32>;
 @group(0) @binding(3) var plane_2: texture_2d<u32>;
+// Only for gathers: nothing is filtered, edges are repeated.
+@group(0) @binding(4) var nearest: sampler;
 
-// Sample i covers [i, i + 1); `at` is in samples.
-fn bilinear(plane: texture_2d<u32>, at: vec2<f32>) -> vec4<f32> {
-    let last = vec2<i32>(textureDimensions(plane)) - vec2<i32>(1);
+// Sample i covers [i, i + 1); `at` is in samples. The four neighbours in one gather at the corner where they meet, half
+// a sample from where any other four would be taken: their raw values come back exactly, edges repeated.
+struct Corner {
+    uv: vec2<f32>,
+    part: vec2<f32>,
+}
+
+fn corner(plane: texture_2d<u32>, at: vec2<f32>) -> Corner {
     let p = at - vec2<f32>(0.5);
     let base = floor(p);
-    let f = p - base;
-    let a = clamp(vec2<i32>(base), vec2<i32>(0), last);
-    let b = clamp(vec2<i32>(base) + vec2<i32>(1), vec2<i32>(0), last);
-    let top = mix(vec4<f32>(textureLoad(plane, a, 0)), vec4<f32>(textureLoad(plane, vec2<i32>(b.x, a.y), 0)), f.x);
-    let bottom = mix(vec4<f32>(textureLoad(plane, vec2<i32>(a.x, b.y), 0)), vec4<f32>(textureLoad(plane, b, 0)), f.x);
-    return mix(top, bottom, f.y);
+    return Corner((base + vec2<f32>(1.0)) / vec2<f32>(textureDimensions(plane)), p - base);
+}
+
+// A gather's order: bottom left, bottom right, top right, top left.
+fn mixed(four: vec4<u32>, part: vec2<f32>) -> f32 {
+    let v = vec4<f32>(four);
+    return mix(mix(v.w, v.z, part.x), mix(v.x, v.y, part.x), part.y);
+}
+
+fn bilinear(plane: texture_2d<u32>, at: vec2<f32>) -> f32 {
+    let c = corner(plane, at);
+    return mixed(textureGather(0, plane, nearest, c.uv), c.part);
+}
+
+fn bilinear_two(plane: texture_2d<u32>, at: vec2<f32>) -> vec2<f32> {
+    let c = corner(plane, at);
+    return vec2<f32>(
+        mixed(textureGather(0, plane, nearest, c.uv), c.part),
+        mixed(textureGather(1, plane, nearest, c.uv), c.part),
+    );
 }
 
 fn rgb_at(uv: vec2<f32>) -> vec3<f32> {
@@ -43,16 +64,23 @@ fn rgb_at(uv: vec2<f32>) -> vec3<f32> {
         dot(video.source_from_display[1].xyz, display),
     );
     let at = source * video.size;
-    let first = bilinear(plane_0, at);
-    var yuv = vec4<f32>(first.x, 0.0, 0.0, 1.0);
-    if video.kind == 3u {
-        yuv = vec4<f32>(first.xyz, 1.0);
-    } else if video.kind == 1u {
-        let uv_pair = bilinear(plane_1, at * video.chroma_scale + video.chroma_offset);
-        yuv = vec4<f32>(first.x, uv_pair.xy, 1.0);
-    } else if video.kind == 0u {
-        let chroma = at * video.chroma_scale + video.chroma_offset;
-        yuv = vec4<f32>(first.x, bilinear(plane_1, chroma).x, bilinear(plane_2, chroma).x, 1.0);
+    let chroma = at * video.chroma_scale + video.chroma_offset;
+    var yuv = vec4<f32>(0.0, 0.0, 0.0, 1.0);
+    switch video.kind {
+        case 0u: {
+            yuv = vec4<f32>(bilinear(plane_0, at), bilinear(plane_1, chroma), bilinear(plane_2, chroma), 1.0);
+        }
+        case 1u: {
+            yuv = vec4<f32>(bilinear(plane_0, at), bilinear_two(plane_1, chroma), 1.0);
+        }
+        case 2u: {
+            yuv.x = bilinear(plane_0, at);
+        }
+        default: {
+            let c = corner(plane_0, at);
+            let blue = mixed(textureGather(2, plane_0, nearest, c.uv), c.part);
+            yuv = vec4<f32>(bilinear_two(plane_0, at), blue, 1.0);
+        }
     }
     let rgb = vec3<f32>(
         dot(video.rgb_from_yuv[0], yuv),

@@ -83,6 +83,9 @@ impl App {
     /// Builds the application in a window (or in a test's stand-in for one) and starts loading what `options` name.
     pub fn new(cc: &eframe::CreationContext<'_>, options: Options) -> Self {
         ui::theme::install(&cc.egui_ctx);
+        if let Some(render_state) = &cc.wgpu_render_state {
+            crate::gpu::callback::prepare(render_state);
+        }
         let (sender, events) = bounded(QUEUE);
         let mut app = Self {
             events,
@@ -349,16 +352,15 @@ impl eframe::App for App {
         }
         if self.stats.is_some() {
             self.keep_busy();
+            // Also where there is nothing to draw, the time ends.
+            ctx.request_repaint_after(TICK);
         }
         self.read_player();
     }
 
-    fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
+    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         let position = self.state.playback.position_secs;
-        let scene = ui::Scene {
-            frame: self.player.as_ref().and_then(|p| p.frame_at(position)),
-            target_format: frame.wgpu_render_state().map(|r| r.target_format),
-        };
+        let scene = ui::Scene { frame: self.player.as_ref().and_then(|p| p.frame_at(position)) };
         self.state.playback.frame_pts_secs = scene.frame.as_ref().map(|f| f.pts_secs());
         let commands = ui::show(ui, &self.state, &scene, &mut self.memory);
         // egui may lay a frame out twice with the same input: what the user did counts once.

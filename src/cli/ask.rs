@@ -15,12 +15,9 @@ use crate::engine::session::{Run, Update};
 use crate::engine::{options, worker};
 use crate::event::{Answer, Finish, ModelInfo, Request, Reuse, Timing};
 use crate::export;
-use crate::prompt::Prompt;
+use crate::prompt::{DEFAULT_QUESTION, Prompt};
 use crate::provenance::Kind;
 use crate::settings::{Decoding, Sampling};
-
-/// The sample case's question.
-pub const DEFAULT_QUESTION: &str = "What do you hear?";
 
 /// Arguments of `modalens ask`.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use crate::app;
 use crate::cli::{Outcome, ask, checkpoint};
 use crate::clip::ClipSpec;
 use crate::event::Request;
-use crate::prompt::Prompt;
+use crate::prompt::{DEFAULT_QUESTION, Prompt};
 use crate::settings::{Decoding, Sampling};
 
 /// Arguments of the window.
@@ -50,7 +50,7 @@ fn report(args: &Args) -> Result<Outcome> {
     let request = Request {
         epoch: 0,
         clip: ClipSpec::original(file),
-        prompt: Prompt::question(ask::DEFAULT_QUESTION),
+        prompt: Prompt::question(DEFAULT_QUESTION),
         sampling: Sampling::default(),
         decoding: Decoding::default(),
     };

@@ -1,13 +1,12 @@
 //! The same pipelines inside an egui window: paint callbacks that hand frames, heat maps and lanes to egui's render
 //! pass. Knows nothing of layout.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use egui::{PaintCallbackInfo, Rect, Ui};
-use egui_wgpu::{Callback, CallbackResources, CallbackTrait, ScreenDescriptor};
+use egui_wgpu::{Callback, CallbackResources, CallbackTrait, RenderState, ScreenDescriptor};
 
-use super::{OverlayFrame, OverlayRenderer, StripFrame, StripRenderer, TargetFormat, VideoRenderer};
+use super::{OverlayFrame, OverlayRenderer, StripFrame, StripRenderer, VideoRenderer};
 use crate::frame::Planes;
 
 /// The player's pipelines and the frame they hold.
@@ -17,24 +16,39 @@ struct Player {
     uploaded: Option<Arc<dyn Planes>>,
 }
 
+/// Lanes on screen.
+pub const LANES: usize = 3;
+
 /// The lanes' pipelines, by lane.
-#[derive(Default)]
-struct Lanes(HashMap<u32, StripRenderer>);
+struct Lanes([StripRenderer; LANES]);
+
+/// Compiles everything that is drawn in a window, so that no frame has to wait for it later.
+pub fn prepare(state: &RenderState) {
+    let (device, format) = (&state.device, state.target_format);
+    let strip = StripRenderer::new(device, format);
+    let lanes = Lanes(std::array::from_fn(|_| strip.another(device)));
+    let player = Player {
+        video: VideoRenderer::new(device, format),
+        overlay: OverlayRenderer::new(device, format),
+        uploaded: None,
+    };
+    let resources = &mut state.renderer.write().callback_resources;
+    resources.insert(lanes);
+    resources.insert(player);
+}
 
 /// One picture with its heat map.
 struct Picture {
     frame: Arc<dyn Planes>,
     heat: Option<OverlayFrame>,
     pixels: [f32; 2],
-    format: TargetFormat,
 }
 
 /// One lane.
 struct Lane {
-    index: u32,
+    index: usize,
     frame: StripFrame,
     pixels_high: f32,
-    format: TargetFormat,
 }
 
 fn pixels(ui: &Ui, rect: Rect) -> [f32; 2] {
@@ -42,15 +56,15 @@ fn pixels(ui: &Ui, rect: Rect) -> [f32; 2] {
     [rect.width() * scale, rect.height() * scale]
 }
 
-/// Draws a frame over `rect`, with its heat map.
-pub fn picture(ui: &Ui, rect: Rect, format: TargetFormat, frame: &Arc<dyn Planes>, heat: Option<OverlayFrame>) {
-    let callback = Picture { frame: Arc::clone(frame), heat, pixels: pixels(ui, rect), format };
+/// Draws a frame over `rect`, with its heat map. Nothing is drawn where [`prepare`] was not called.
+pub fn picture(ui: &Ui, rect: Rect, frame: &Arc<dyn Planes>, heat: Option<OverlayFrame>) {
+    let callback = Picture { frame: Arc::clone(frame), heat, pixels: pixels(ui, rect) };
     ui.painter().add(Callback::new_paint_callback(rect, callback));
 }
 
-/// Draws lane `index` over `rect`.
-pub fn lane(ui: &Ui, rect: Rect, format: TargetFormat, index: u32, frame: StripFrame) {
-    let callback = Lane { index, frame, pixels_high: pixels(ui, rect)[1], format };
+/// Draws lane `index` (below [`LANES`]) over `rect`. Nothing is drawn where [`prepare`] was not called.
+pub fn lane(ui: &Ui, rect: Rect, index: usize, frame: StripFrame) {
+    let callback = Lane { index, frame, pixels_high: pixels(ui, rect)[1] };
     ui.painter().add(Callback::new_paint_callback(rect, callback));
 }
 
@@ -63,13 +77,6 @@ impl CallbackTrait for Picture {
         _encoder: &mut wgpu::CommandEncoder,
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
-        if !resources.contains::<Player>() {
-            resources.insert(Player {
-                video: VideoRenderer::new(device, self.format),
-                overlay: OverlayRenderer::new(device, self.format),
-                uploaded: None,
-            });
-        }
         let Some(player) = resources.get_mut::<Player>() else { return Vec::new() };
         // The same frame is drawn many times when the window repaints more often than the video.
         if !player.uploaded.as_ref().is_some_and(|f| Arc::ptr_eq(f, &self.frame)) {
@@ -100,17 +107,14 @@ impl CallbackTrait for Lane {
         _encoder: &mut wgpu::CommandEncoder,
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
-        if !resources.contains::<Lanes>() {
-            resources.insert(Lanes::default());
-        }
-        let Some(lanes) = resources.get_mut::<Lanes>() else { return Vec::new() };
-        let strip = lanes.0.entry(self.index).or_insert_with(|| StripRenderer::new(device, self.format));
+        let strip = resources.get_mut::<Lanes>().and_then(|lanes| lanes.0.get_mut(self.index));
+        let Some(strip) = strip else { return Vec::new() };
         strip.prepare(device, queue, &self.frame, self.pixels_high);
         Vec::new()
     }
 
     fn paint(&self, _: PaintCallbackInfo, pass: &mut wgpu::RenderPass<'static>, resources: &CallbackResources) {
-        if let Some(strip) = resources.get::<Lanes>().and_then(|lanes| lanes.0.get(&self.index)) {
+        if let Some(strip) = resources.get::<Lanes>().and_then(|lanes| lanes.0.get(self.index)) {
             strip.draw(pass);
         }
     }

@@ -1,5 +1,5 @@
-//! Colour maps and modality hues in plain Rust: twins of `shaders/common.wgsl`, for legends, text shading and
-//! tests. Knows nothing of pipelines or of what is coloured.
+//! Colour maps and modality hues: the points that go to the shaders with their uniforms, and the same arithmetic in
+//! plain Rust for legends, text shading and tests. Knows nothing of pipelines or of what is coloured.
 
 /// A perceptually even, colour-blind-safe sequential colour map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -57,17 +57,8 @@ impl Modality {
 }
 
 impl ColorMap {
-    /// All maps, in the order of their index in the shaders.
+    /// All maps, in the order in which they are offered.
     pub const ALL: [Self; 3] = [Self::Viridis, Self::Magma, Self::Cividis];
-
-    /// Index in the shaders.
-    pub const fn index(self) -> u32 {
-        match self {
-            Self::Viridis => 0,
-            Self::Magma => 1,
-            Self::Cividis => 2,
-        }
-    }
 
     /// Its usual name.
     pub const fn label(self) -> &'static str {
@@ -78,13 +69,22 @@ impl ColorMap {
         }
     }
 
-    /// The gamma-encoded RGB (0…1) at `t`, clamped to 0…1.
-    pub fn rgb(self, t: f32) -> [f32; 3] {
-        let table = match self {
+    fn table(self) -> &'static [[f32; 3]; POINTS] {
+        match self {
             Self::Viridis => &VIRIDIS,
             Self::Magma => &MAGMA,
             Self::Cividis => &CIVIDIS,
-        };
+        }
+    }
+
+    /// The points as the shaders take them, gamma-encoded RGB in 0…1 and nothing.
+    pub fn points(self) -> ColorPoints {
+        self.table().map(|[r, g, b]| [r, g, b, 0.0])
+    }
+
+    /// The gamma-encoded RGB (0…1) at `t`, clamped to 0…1.
+    pub fn rgb(self, t: f32) -> [f32; 3] {
+        let table = self.table();
         let x = t.clamp(0.0, 1.0) * (POINTS - 1) as f32;
         let index = (x as usize).min(POINTS - 2);
         let f = x - index as f32;
@@ -95,6 +95,11 @@ impl ColorMap {
 /// Points per table.
 const POINTS: usize = 33;
 
+/// A colour map in a uniform.
+pub type ColorPoints = [[f32; 4]; POINTS];
+
+// Sampled at even points (viridis and magma by S. van der Walt and N. Smith, cividis by J. Nunez, C. Anderton and
+// R. Renslow), linear between.
 const VIRIDIS: [[f32; 3]; POINTS] = [
     [0.267, 0.005, 0.329],
     [0.277, 0.050, 0.376],

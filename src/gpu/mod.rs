@@ -13,8 +13,6 @@ pub use headless::Headless;
 pub use overlay::{OverlayFrame, OverlayRenderer, OverlayStyle};
 pub use strip::{StripFrame, StripRenderer};
 pub use video::VideoRenderer;
-/// Pixel format of what is drawn into.
-pub use wgpu::TextureFormat as TargetFormat;
 
 /// The prefix of every shader.
 pub const COMMON_WGSL: &str = include_str!("../../shaders/common.wgsl");

@@ -4,8 +4,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::OVERLAY_WGSL;
-use super::colormap::ColorMap;
-use super::pipeline::{DataTexture, Pipeline};
+use super::colormap::{ColorMap, ColorPoints};
+use super::pipeline::{DataTexture, Pipeline, Reads};
 
 /// How a heat map is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,14 +71,16 @@ pub struct OverlayUniform {
     pub opacity: f32,
     /// Part of it kept at weight zero.
     pub floor: f32,
-    /// Colour map index.
-    pub map: u32,
+    /// Keeps what follows where the shader has it.
+    pub unused: u32,
     /// 1 = bilinear.
     pub interpolate: u32,
     /// 1 = cell borders.
     pub lines: u32,
     /// 1 = contour lines.
     pub contour: u32,
+    /// The colour map's points.
+    pub colors: ColorPoints,
 }
 
 impl OverlayFrame {
@@ -91,10 +93,11 @@ impl OverlayFrame {
             gamma: self.style.gamma,
             opacity: self.style.opacity,
             floor: self.style.floor,
-            map: self.style.map.index(),
+            unused: 0,
             interpolate: u32::from(self.style.smooth),
             lines: u32::from(self.style.lines),
             contour: u32::from(self.style.contour),
+            colors: self.style.map.points(),
         }
     }
 
@@ -166,6 +169,7 @@ impl OverlayRenderer {
             OVERLAY_WGSL,
             "show_overlay",
             &[wgpu::TextureSampleType::Float { filterable: false }],
+            Reads::Texels,
             bytemuck::bytes_of(&OverlayUniform::zeroed()),
         );
         Self { pipeline, cells: None, bind_group: None, shown: None }

@@ -1,4 +1,4 @@
-//! The one way a pipeline of this program is made: one uniform, some textures read texel by texel, one
+//! The one way a pipeline of this program is made: one uniform, some textures whose texels are read as they are, one
 //! triangle over the viewport. Knows nothing of what the shaders draw.
 
 use wgpu::util::DeviceExt as _;
@@ -10,11 +10,23 @@ pub(super) struct Pipeline {
     pub(super) render: wgpu::RenderPipeline,
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) uniform: wgpu::Buffer,
+    /// The last binding, where the shader gathers.
+    sampler: Option<wgpu::Sampler>,
+}
+
+/// How a pipeline's shader reads its textures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Texel by texel.
+    Texels,
+    /// Four neighbours at once, through a sampler that is the last binding.
+    Gathers,
 }
 
 impl Pipeline {
     /// Compiles `common.wgsl` + `source` with the fragment entry point `fragment` for a target of `format`.
     /// `textures` are the sample types of bindings 1, 2, …; the uniform (binding 0) starts as `uniform`.
+    #[allow(clippy::too_many_arguments, reason = "what a pipeline is made of, in one place")]
     pub(super) fn new(
         device: &wgpu::Device,
         format: wgpu::TextureFormat,
@@ -22,6 +34,7 @@ impl Pipeline {
         source: &str,
         fragment: &str,
         textures: &[wgpu::TextureSampleType],
+        reads: Reads,
         uniform: &[u8],
     ) -> Self {
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
@@ -48,6 +61,16 @@ impl Pipeline {
             },
             count: None,
         }));
+        let sampler = (reads == Reads::Gathers).then(|| {
+            entries.push(wgpu::BindGroupLayoutEntry {
+                binding: entries.len() as u32,
+                visibility: wgpu::ShaderStages::FRAGMENT,
+                ty: wgpu::BindingType::Sampler(wgpu::SamplerBindingType::NonFiltering),
+                count: None,
+            });
+            // Nearest, clamped to the edge.
+            device.create_sampler(&wgpu::SamplerDescriptor::default())
+        });
         let layout =
             device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -81,12 +104,13 @@ impl Pipeline {
             multiview_mask: None,
             cache: None,
         });
-        let uniform = device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some(label),
-            contents: uniform,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        });
-        Self { render, layout, uniform }
+        Self { render, layout, uniform: uniform_buffer(device, uniform), sampler }
+    }
+
+    /// The same pipeline, compiled once, with a uniform of its own.
+    pub(super) fn another(&self, device: &wgpu::Device, uniform: &[u8]) -> Self {
+        let (render, layout, sampler) = (self.render.clone(), self.layout.clone(), self.sampler.clone());
+        Self { render, layout, uniform: uniform_buffer(device, uniform), sampler }
     }
 
     /// Binds the uniform and `views` (bindings 1, 2, …).
@@ -96,6 +120,10 @@ impl Pipeline {
             binding,
             resource: wgpu::BindingResource::TextureView(view),
         }));
+        if let Some(sampler) = &self.sampler {
+            let binding = entries.len() as u32;
+            entries.push(wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Sampler(sampler) });
+        }
         device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &self.layout, entries: &entries })
     }
 
@@ -105,6 +133,14 @@ impl Pipeline {
         pass.set_bind_group(0, bind_group, &[]);
         pass.draw(0..3, 0..1);
     }
+}
+
+fn uniform_buffer(device: &wgpu::Device, contents: &[u8]) -> wgpu::Buffer {
+    device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+        label: None,
+        contents,
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+    })
 }
 
 /// A texture that shaders read texel by texel, kept while size and format stay.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 
 use super::STRIP_WGSL;
-use super::colormap::ColorMap;
-use super::pipeline::{DataTexture, Pipeline};
+use super::colormap::{ColorMap, ColorPoints};
+use super::pipeline::{DataTexture, Pipeline, Reads};
 use crate::time::Span;
 
 /// What a lane shows behind its heat.
@@ -83,8 +83,10 @@ pub struct StripUniform {
     pub pixels_high: f32,
     /// 0 heat, 1 waveform, 2 image.
     pub mode: u32,
-    /// Colour map index.
-    pub map: u32,
+    /// Keeps what follows where the shader has it.
+    pub unused: u32,
+    /// The colour map's points.
+    pub colors: ColorPoints,
 }
 
 /// Spreads weights with time spans over `columns` columns of `view`: each column takes the largest weight that
@@ -172,7 +174,8 @@ impl StripFrame {
             opacity: self.opacity,
             pixels_high,
             mode,
-            map: self.map.index(),
+            unused: 0,
+            colors: self.map.points(),
         }
     }
 
@@ -227,8 +230,15 @@ impl StripRenderer {
             STRIP_WGSL,
             "show_strip",
             &[wgpu::TextureSampleType::Float { filterable: false }; 2],
+            Reads::Texels,
             bytemuck::bytes_of(&StripUniform::zeroed()),
         );
+        Self { pipeline, background: None, heat: None, bind_group: None, shown: None }
+    }
+
+    /// A renderer of another lane, which shares what was compiled.
+    pub fn another(&self, device: &wgpu::Device) -> Self {
+        let pipeline = self.pipeline.another(device, bytemuck::bytes_of(&StripUniform::zeroed()));
         Self { pipeline, background: None, heat: None, bind_group: None, shown: None }
     }
 

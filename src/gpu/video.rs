@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::pipeline::{DataTexture, Pipeline};
+use super::pipeline::{DataTexture, Pipeline, Reads};
 use super::{GpuError, VIDEO_WGSL};
 use crate::frame::{ChromaSiting, ColorInfo, Matrix, PixelLayout, Plane, Planes};
 
@@ -152,6 +152,7 @@ impl VideoRenderer {
             VIDEO_WGSL,
             "show_video",
             &[wgpu::TextureSampleType::Uint; 3],
+            Reads::Gathers,
             bytemuck::bytes_of(&uniform),
         );
         let nothing = DataTexture::new(device, 1, 1, wgpu::TextureFormat::R8Uint);

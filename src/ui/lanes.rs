@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use egui::{Align2, FontId, Pos2, Rect, Sense, Stroke, Ui, Vec2, WidgetInfo};
 
-use super::{Scene, player, theme};
+use super::{player, theme};
 use crate::command::Command;
 use crate::event::SoundLanes;
 use crate::gpu::colormap::{ColorMap, Modality};
@@ -83,7 +83,7 @@ fn sound_heat(shown: &Shown<'_>, view: Span, columns: usize) -> Vec<f32> {
 }
 
 /// Draws the lanes over the space there is.
-pub fn show(ui: &mut Ui, state: &State, scene: &Scene, cache: &mut Cache, commands: &mut Vec<Command>) {
+pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Command>) {
     let area = ui.available_rect_before_wrap();
     let response = ui.allocate_rect(area, Sense::click_and_drag());
     let full = Span::new(0.0, state.duration_secs().filter(|d| *d > 0.0).unwrap_or(0.0));
@@ -119,34 +119,32 @@ pub fn show(ui: &mut Ui, state: &State, scene: &Scene, cache: &mut Cache, comman
 
     let columns = ((width * ui.ctx().pixels_per_point()).round() as usize).clamp(1, StripRenderer::MAX_COLUMNS);
     let shown = state.shown().filter(|_| state.view.heat);
-    if let Some(format) = scene.target_format {
-        let map = ColorMap::ALL[state.view.map.min(ColorMap::ALL.len() - 1)];
-        let strip = |background, heat: Vec<f32>, scale, opacity| StripFrame {
-            columns,
-            background,
-            heat: heat.into(),
-            scale,
-            gamma: state.view.gamma,
-            opacity,
-            map,
-            ground: theme::to_rgb(theme::INSET),
-            signal: [0.47, 0.51, 0.57],
-        };
-        if let Some(shown) = &shown {
-            let mass = step_mass(shown);
-            let scale = mass.iter().copied().fold(0.0, f32::max);
-            let heat = heat_columns(&mass, step_spans(shown, full.end_secs).into_iter(), view, columns);
-            callback::lane(ui, video, format, 0, strip(Background::Heat, heat, scale, 1.0));
-        }
-        if let Some(lanes) = &state.lanes {
-            cache.update(lanes, view, columns);
-            let heat = shown.as_ref().map(|s| sound_heat(s, view, columns)).unwrap_or_default();
-            let scale = shown.as_ref().map_or(0.0, |s| s.audio_scale);
-            let waves = Background::Wave(Arc::clone(&cache.wave));
-            callback::lane(ui, wave, format, 1, strip(waves, heat.clone(), scale, 1.0));
-            let image = Background::Image { rows: lanes.bins, values: Arc::clone(&cache.mel) };
-            callback::lane(ui, mel, format, 2, strip(image, heat, scale, 0.9));
-        }
+    let map = ColorMap::ALL[state.view.map.min(ColorMap::ALL.len() - 1)];
+    let strip = |background, heat: Vec<f32>, scale, opacity| StripFrame {
+        columns,
+        background,
+        heat: heat.into(),
+        scale,
+        gamma: state.view.gamma,
+        opacity,
+        map,
+        ground: theme::to_rgb(theme::INSET),
+        signal: [0.47, 0.51, 0.57],
+    };
+    if let Some(shown) = &shown {
+        let mass = step_mass(shown);
+        let scale = mass.iter().copied().fold(0.0, f32::max);
+        let heat = heat_columns(&mass, step_spans(shown, full.end_secs).into_iter(), view, columns);
+        callback::lane(ui, video, 0, strip(Background::Heat, heat, scale, 1.0));
+    }
+    if let Some(lanes) = &state.lanes {
+        cache.update(lanes, view, columns);
+        let heat = shown.as_ref().map(|s| sound_heat(s, view, columns)).unwrap_or_default();
+        let scale = shown.as_ref().map_or(0.0, |s| s.audio_scale);
+        let waves = Background::Wave(Arc::clone(&cache.wave));
+        callback::lane(ui, wave, 1, strip(waves, heat.clone(), scale, 1.0));
+        let image = Background::Image { rows: lanes.bins, values: Arc::clone(&cache.mel) };
+        callback::lane(ui, mel, 2, strip(image, heat, scale, 0.9));
     }
     let hint = |rect: Rect, text: &str| {
         ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), theme::WEAK);

@@ -17,16 +17,13 @@ use egui::{Align, CentralPanel, Frame, Layout, Margin, Panel, RichText, ScrollAr
 use crate::command::{Command, keys_of};
 use crate::event::FileUse;
 use crate::frame::Planes;
-use crate::gpu::TargetFormat;
 use crate::state::{Media, Model, State, file_name};
 
-/// What is drawn besides the state: the frame that is due and the format of the window's surface.
+/// What is drawn besides the state.
 #[derive(Clone, Default)]
 pub struct Scene {
     /// The frame on screen.
     pub frame: Option<Arc<dyn Planes>>,
-    /// Format of the render target; `None` draws no pictures (a window without wgpu).
-    pub target_format: Option<TargetFormat>,
 }
 
 /// What panels keep between frames: nothing but reductions of what the state holds.
@@ -88,7 +85,7 @@ fn windowed(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory, comm
         .resizable(false)
         .show_separator_line(false)
         .frame(lanes_frame)
-        .show(ui, |ui| lanes::show(ui, state, scene, &mut memory.lanes, commands));
+        .show(ui, |ui| lanes::show(ui, state, &mut memory.lanes, commands));
     let transport = Frame::new().fill(theme::GROUND).inner_margin(Margin::symmetric(12, 0));
     Panel::bottom("transport")
         .exact_size(38.0)

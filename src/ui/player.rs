@@ -83,7 +83,7 @@ pub fn picture(ui: &mut Ui, state: &State, scene: &Scene, commands: &mut Vec<Com
     ui.painter().rect_filled(area, 8, theme::INSET);
     match (&scene.frame, state.media) {
         (_, Media::Empty) => drop_zone(ui, area, commands),
-        (Some(frame), Media::Open { .. } | Media::Opening) => show_frame(ui, area, state, scene, frame, commands),
+        (Some(frame), Media::Open { .. } | Media::Opening) => show_frame(ui, area, state, frame, commands),
         (None, Media::Open { picture: false, .. }) => message(ui, area, "Sound only", "This clip has no picture."),
         (_, Media::Broken) => broken(ui, area, state, commands),
         _ => {
@@ -93,20 +93,11 @@ pub fn picture(ui: &mut Ui, state: &State, scene: &Scene, commands: &mut Vec<Com
     ui.allocate_rect(area, Sense::hover());
 }
 
-fn show_frame(
-    ui: &mut Ui,
-    area: Rect,
-    state: &State,
-    scene: &Scene,
-    frame: &Arc<dyn Planes>,
-    commands: &mut Vec<Command>,
-) {
+fn show_frame(ui: &mut Ui, area: Rect, state: &State, frame: &Arc<dyn Planes>, commands: &mut Vec<Command>) {
     let rect = fit(area, display_size(&**frame), ui.ctx().pixels_per_point());
     let overlay = overlay(state);
     let (heat, caption) = overlay.map_or((None, None), |(h, c)| (Some(h), Some(c)));
-    if let Some(format) = scene.target_format {
-        callback::picture(ui, rect, format, frame, heat);
-    }
+    callback::picture(ui, rect, frame, heat);
     let response = ui.interact(rect, ui.scope_id().with("picture"), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Video picture"));
     if response.double_clicked() {

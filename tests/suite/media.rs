@@ -8,8 +8,8 @@ use std::process::Command;
 use modalens::clip::{AudioSource, ClipSpec, FrameEdit};
 use modalens::frame::Planes;
 use modalens::media::{
-    self, AudioParams, EncodeSpeed, Encoder, ManualOutput, MediaError, MediaEvent, Output, Playback,
-    VideoParams, VideoReader,
+    self, AudioParams, EncodeSpeed, Encoder, ManualOutput, MediaError, MediaEvent, Output, Playback, VideoParams,
+    VideoReader,
 };
 use modalens::settings::Sampling;
 

@@ -177,12 +177,12 @@ fn uniforms_have_the_layout_of_their_shaders() {
     assert_same_layout!(
         gpu::OVERLAY_WGSL,
         "Overlay",
-        OverlayUniform { grid, pixels, scale, gamma, opacity, floor, map, interpolate, lines, contour }
+        OverlayUniform { grid, pixels, scale, gamma, opacity, floor, unused, interpolate, lines, contour, colors }
     );
     assert_same_layout!(
         gpu::STRIP_WGSL,
         "Strip",
-        StripUniform { ground, signal, columns, rows, scale, gamma, opacity, pixels_high, mode, map }
+        StripUniform { ground, signal, columns, rows, scale, gamma, opacity, pixels_high, mode, unused, colors }
     );
 }
 

@@ -22,7 +22,7 @@ use modalens::state::{End, Media, Model, State};
 use crate::checkpoint::fixture;
 
 /// Longest wait for a worker: only a hang takes this long.
-const HANG: Duration = Duration::from_secs(120);
+const HANG: Duration = Duration::from_mins(2);
 
 struct Window {
     harness: Harness<'static, App>,
@@ -102,8 +102,8 @@ impl Window {
     }
 }
 
-fn model() -> Result<LoadOptions, String> {
-    Ok(LoadOptions::new(fixture()))
+fn model() -> LoadOptions {
+    LoadOptions::new(fixture())
 }
 
 fn ready(state: &State) -> bool {
@@ -112,7 +112,7 @@ fn ready(state: &State) -> bool {
 
 #[test]
 fn a_clip_plays_is_asked_about_and_shows_where_the_answer_looked() {
-    let mut w = Window::open(Some(("clip.mp4", CLIP)), model());
+    let mut w = Window::open(Some(("clip.mp4", CLIP)), Ok(model()));
     w.until("clip, lanes and model", ready);
     w.until("the first frame", |s| s.playback.frame_pts_secs == Some(0.0));
     assert!(w.state().lanes.as_ref().unwrap().samples.len() > 30_000);
@@ -291,7 +291,7 @@ fn the_key_sheet_lists_every_shortcut() {
 
 #[test]
 fn every_control_has_a_name() {
-    let mut w = Window::open(Some(("clip.mp4", CLIP)), model());
+    let mut w = Window::open(Some(("clip.mp4", CLIP)), Ok(model()));
     w.until("clip and model", ready);
     w.harness.run_steps(2);
     assert_eq!(w.harness.unnamed_widgets(), Vec::<String>::new());
@@ -321,7 +321,7 @@ fn every_control_has_a_name() {
 
 #[test]
 fn stopping_keeps_what_there_is() {
-    let mut w = Window::open(Some(("clip.mp4", CLIP)), model());
+    let mut w = Window::open(Some(("clip.mp4", CLIP)), Ok(model()));
     w.until("clip and model", ready);
     w.click("Ask");
     w.click("Stop");
