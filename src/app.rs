@@ -220,7 +220,7 @@ impl App {
         let notify = workers::media_events(clip_id, self.notify());
         match Playback::start_on(clip, Sampling::default(), self.output.clone(), notify) {
             Ok(player) => self.player = Some(player),
-            Err(e) => self.apply(Event::Failed { message: e.to_string() }),
+            Err(e) => self.apply(Event::ClipFailed { clip_id, message: e.to_string() }),
         }
         self.read_sound();
     }

@@ -272,6 +272,13 @@ pub enum Event {
         /// Whether it has a picture.
         picture: bool,
     },
+    /// The clip, or its sound, cannot be played.
+    ClipFailed {
+        /// Of which clip.
+        clip_id: u64,
+        /// One line: what was tried, what was wrong, what to do.
+        message: String,
+    },
     /// A frame can be shown: only a reason to draw.
     FrameReady,
     /// The clip's sound, ready for its lanes; `None` when there is nothing to hear.

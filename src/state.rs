@@ -340,12 +340,15 @@ impl State {
                 }
             }
             Event::Note { message } => self.notice(false, message),
-            Event::Failed { message } => {
-                if self.media == Media::Opening {
-                    self.media = Media::Broken;
+            Event::ClipFailed { clip_id, message } => {
+                if clip_id == self.clip_id {
+                    if self.media == Media::Opening {
+                        self.media = Media::Broken;
+                    }
+                    self.notice(true, message);
                 }
-                self.notice(true, message);
             }
+            Event::Failed { message } => self.notice(true, message),
         }
     }
 
@@ -412,9 +415,13 @@ impl State {
         self.epoch
     }
 
-    /// Adds a message; the same one again replaces the earlier.
+    /// Adds a message; the same one again replaces the earlier, and what follows from an error that is shown already
+    /// is not told apart from it.
     pub fn notice(&mut self, error: bool, text: String) {
-        self.notices.retain(|n| n.text != text);
+        if !error && self.notices.iter().any(|n| n.error && text.contains(&n.text)) {
+            return;
+        }
+        self.notices.retain(|n| n.text != text && (n.error || !error || !n.text.contains(&text)));
         self.notices.push(Notice { id: self.next_notice, error, text });
         self.next_notice += 1;
         let over = self.notices.len().saturating_sub(MOST_NOTICES);

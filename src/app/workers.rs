@@ -71,7 +71,7 @@ pub(super) fn media_events(
             MediaEvent::Opened { duration_secs, picture } => Event::ClipOpened { clip_id, duration_secs, picture },
             MediaEvent::FrameReady | MediaEvent::Ended => Event::FrameReady,
             MediaEvent::Note(message) => Event::Note { message },
-            MediaEvent::Failed(message) => Event::Failed { message },
+            MediaEvent::Failed(message) => Event::ClipFailed { clip_id, message },
         });
     }
 }

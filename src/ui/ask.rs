@@ -1,7 +1,9 @@
 //! The words of the case: caption, question, options, context and system prompt as separate fields, and the button
 //! that asks. Knows nothing of models.
 
-use egui::{Button, Frame, Margin, RichText, Stroke, TextEdit, Ui, Vec2};
+use egui::{
+    Align, Button, Frame, Key, KeyboardShortcut, Layout, Margin, Modifiers, RichText, Stroke, TextEdit, Ui, Vec2,
+};
 
 use super::theme;
 use crate::command::Command;
@@ -11,43 +13,61 @@ use crate::state::{Run, State};
 /// The question card.
 pub fn show(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let mut draft = state.draft.clone();
+    let mut entered = false;
     theme::card().show(ui, |ui| {
         ui.set_width(ui.available_width());
-        fields(ui, &mut draft);
+        entered = fields(ui, &mut draft);
         ui.add_space(2.0);
         ask_button(ui, state, commands);
     });
     if draft != state.draft {
         commands.push(Command::Edit(Box::new(draft)));
     }
+    if entered {
+        commands.push(Command::Ask);
+    }
 }
 
-fn fields(ui: &mut Ui, draft: &mut Draft) {
-    field(ui, "Caption", &mut draft.caption, "A caption the model is told, true or misleading", 1);
-    field(ui, "Question", &mut draft.question, "What do you want to know?", 2);
-    field(ui, "Options", &mut draft.options, "cat, dog, rain — leave empty for an open question", 1);
+/// The fields; returns whether Return was pressed in one that asks.
+fn fields(ui: &mut Ui, draft: &mut Draft) -> bool {
+    let mut entered = field(ui, "Caption", &mut draft.caption, "Told to the model, true or not", 1);
+    entered |= field(ui, "Question", &mut draft.question, "What do you want to know?", 2);
+    entered |= field(ui, "Options", &mut draft.options, "cat, dog, rain (none: an open question)", 1);
     let title = RichText::new("System prompt and context").small().color(theme::WEAK);
     egui::CollapsingHeader::new(title).id_salt("more words").show_unindented(ui, |ui| {
-        field(ui, "System", &mut draft.system, "The model's own", 2);
-        field(ui, "Context", &mut draft.context, "Text put after the question", 2);
+        field(ui, "System", &mut draft.system, "The model's own", 3);
+        field(ui, "Context", &mut draft.context, "Text put after the question", 3);
     });
+    entered
 }
 
-fn field(ui: &mut Ui, label: &str, text: &mut String, hint: &str, rows: usize) {
+/// Rows from which on Return begins a new line, as in a letter; in shorter fields it asks, as in a chat.
+const LETTER_ROWS: usize = 3;
+
+fn field(ui: &mut Ui, label: &str, text: &mut String, hint: &str, rows: usize) -> bool {
+    let mut entered = false;
     ui.horizontal_top(|ui| {
-        let name = ui.allocate_ui(Vec2::new(58.0, 26.0), |ui| {
-            ui.set_min_size(Vec2::new(58.0, 26.0));
-            ui.add_space(5.0);
+        let size = Vec2::new(58.0, 26.0);
+        let name = ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+            ui.set_min_size(size);
             ui.label(RichText::new(label).small().color(theme::WEAK))
         });
         let hint = RichText::new(hint).color(theme::WEAK.gamma_multiply(0.6));
-        let edit = if rows == 1 { TextEdit::singleline(text) } else { TextEdit::multiline(text).desired_rows(rows) };
-        // The multi-line fields leave Ctrl+Return to asking.
+        let asks = rows < LETTER_ROWS;
+        let mut edit =
+            if rows == 1 { TextEdit::singleline(text) } else { TextEdit::multiline(text).desired_rows(rows) };
+        if rows > 1 && asks {
+            edit = edit.return_key(KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter));
+        }
         let frame = Frame::new().fill(theme::INSET).corner_radius(6).stroke(Stroke::new(1.0, theme::LINE));
         let frame = frame.inner_margin(Margin::symmetric(8, 5));
-        ui.add(edit.hint_text(hint).desired_width(f32::INFINITY).frame(frame).char_limit(200_000))
+        let response = ui
+            .add(edit.hint_text(hint).desired_width(f32::INFINITY).frame(frame).char_limit(200_000))
             .labelled_by(name.inner.id);
+        let enter = |i: &egui::InputState| i.key_pressed(Key::Enter) && i.modifiers.is_none();
+        entered = asks && (response.has_focus() || response.lost_focus()) && ui.ctx().input(enter);
     });
+    entered
 }
 
 fn ask_button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
@@ -66,7 +86,7 @@ fn ask_button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let fill = if why_not.is_some() { theme::LINE } else { theme::ACCENT };
     let button = Button::new(RichText::new("Ask").font(theme::semibold(13.5)).color(color)).fill(fill).corner_radius(6);
     let response = ui.add_enabled_ui(why_not.is_none(), |ui| ui.add_sized(size, button)).inner;
-    if response.on_hover_text("Ask the question about the clip  (Ctrl+Enter)").clicked() {
+    if response.on_hover_text("Ask the question about the clip  (Enter)").clicked() {
         commands.push(Command::Ask);
     }
     if let Some(why) = why_not {

@@ -153,9 +153,13 @@ fn a_clip_plays_is_asked_about_and_shows_where_the_answer_looked() {
     w.harness.get_by_role_and_label(egui::Role::MultilineTextInput, "Question").type_text(" Now?");
     w.harness.step();
     assert!(w.state().draft.question.contains("Now?"), "typed: {}", w.state().draft.question);
-    w.harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
+    w.harness.key_press_modifiers(egui::Modifiers::SHIFT, egui::Key::Enter);
     w.harness.step();
-    assert!(w.state().run.is_some(), "Ctrl+Enter asks");
+    assert!(w.state().draft.question.ends_with('\n') && w.state().run.is_none(), "Shift+Return is a new line");
+    w.harness.key_press(egui::Key::Enter);
+    w.harness.step();
+    assert!(w.state().run.is_some(), "Return asks");
+    assert_eq!(w.state().draft.question.matches('\n').count(), 1, "Return is no new line");
     assert!(w.has("Stop"));
     w.until("the answer", |s| s.run.as_ref().is_some_and(|r| r.end.is_some()));
     w.until("all maps", |s| s.run.as_ref().is_some_and(|r| r.maps.len() == r.tokens.len()));
@@ -269,6 +273,110 @@ fn errors_are_shown_copied_and_dismissed() {
     w.harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
     w.harness.step();
     assert!(w.state().run.is_none());
+}
+
+#[test]
+fn every_odd_file_plays_or_is_named_and_the_window_lives_on() {
+    let mut w = Window::open(Some(("clip.mp4", CLIP)), Err("none".to_owned()));
+    w.until("the clip", |s| matches!(s.media, Media::Open { .. }));
+    let folder = w.files.path().to_owned();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(folder.join(name), bytes).unwrap();
+        folder.join(name)
+    };
+    let whole = std::fs::read(folder.join("clip.mp4")).unwrap();
+    let broken = [
+        (write("empty.mp4", b""), "empty"),
+        (write("text.mp4", b"Dear reader,\nthis is a letter.\n"), "not audio, video or an image"),
+        (write("cut.mp4", &whole[..whole.len() / 2]), "moov atom not found"),
+        (write("list.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nclip.mp4\n"), "playlists"),
+        (make(&folder, "zero.mp4", "-f lavfi -i testsrc2=size=64x48:rate=10 -t 0"), "neither picture nor sound"),
+        (folder.clone(), "folder"),
+        (folder.join("nowhere.mp4"), "no such file"),
+    ];
+    let clip_id = w.state().clip_id;
+    for (path, part) in broken {
+        w.harness.input_mut().dropped_files.push(Arc::new(Dropped(path.clone())));
+        let name = path.display().to_string();
+        w.until(&name, |s| s.notices.iter().any(|n| n.error && n.text.contains(part) && n.text.contains(&name)));
+        // What was open stays open, and can be played.
+        assert_eq!(w.state().clip_id, clip_id);
+        assert!(matches!(w.state().media, Media::Open { .. }));
+    }
+    w.play_secs(0.1);
+    while w.has("Dismiss") {
+        w.harness.query_all_by_label("Dismiss").next().unwrap().click();
+        w.harness.run_steps(2);
+    }
+
+    let tone = "-f lavfi -i sine=frequency=440:sample_rate=16000:duration=1";
+    let small = "-f lavfi -i testsrc2=size=64x48:rate=10:duration=1";
+    let strange = [
+        (make(&folder, "one frame.mp4", "-f lavfi -i testsrc2=size=64x48:rate=10:duration=0.1"), true, false),
+        (make(&folder, "silent.mp4", small), true, false),
+        (make(&folder, "point.mkv", &format!("{small} {tone} -vf scale=1:1 -c:v ffv1 -pix_fmt yuv444p")), true, true),
+        (
+            make(&folder, "large.mp4", "-f lavfi -i color=red:size=8192x4320:rate=2:duration=1 -preset ultrafast"),
+            true,
+            false,
+        ),
+        (make(&folder, "still.png", "-f lavfi -i testsrc2=size=64x48 -frames:v 1"), true, false),
+        // The index is at the front: what is there plays.
+        (
+            {
+                let whole = make(&folder, "whole.mp4", &format!("{CLIP} -movflags +faststart"));
+                let bytes = std::fs::read(whole).unwrap();
+                write("half.mp4", &bytes[..bytes.len() / 2])
+            },
+            true,
+            true,
+        ),
+        (make(&folder, "deleted.mp4", &format!("{small} {tone}")), true, true),
+    ];
+    for (path, picture, sound) in strange {
+        let name = path.display().to_string();
+        let before = w.state().clip_id;
+        w.harness.input_mut().dropped_files.push(Arc::new(Dropped(path.clone())));
+        w.until(&name, |s| s.clip_id > before && matches!(s.media, Media::Open { .. }) && !s.lanes_pending);
+        w.until(&name, |s| s.playback.frame_pts_secs.is_some());
+        assert_eq!(w.state().facts.as_ref().map(|f| (f.picture, f.sound)), Some((picture, sound)), "{name}");
+        w.click("Play");
+        // A software renderer takes its time over 35 million pixels.
+        w.play_secs(if name.contains("large") { 0.02 } else { 0.3 });
+        if name.contains("deleted") {
+            std::fs::remove_file(&path).unwrap();
+            // Playing goes on, seeking too.
+            w.harness.key_press(egui::Key::Home);
+            w.until("the start again", |s| s.playback.frame_pts_secs == Some(0.0));
+        }
+        assert!(w.state().notices.is_empty(), "{name}: {:?}", w.state().notices);
+    }
+    // Sound alone takes the place of a picture's sound; on its own it is a clip.
+    let mut w = Window::open(Some(("sound.m4a", tone)), Err("none".to_owned()));
+    w.until("sound alone", |s| {
+        s.media == Media::Open { duration_secs: Some(1.0), picture: false } && s.lanes.is_some()
+    });
+    assert!(w.has("Play"));
+}
+
+#[test]
+fn a_failing_old_clip_does_not_break_the_new_one() {
+    let mut state = State::default();
+    (state.clip_id, state.media) = (2, Media::Opening);
+    state.apply(Event::ClipFailed { clip_id: 1, message: "stale".to_owned() }, 0.0);
+    state.apply(Event::Failed { message: "another file".to_owned() }, 0.0);
+    assert_eq!((state.media, state.notices.len()), (Media::Opening, 1));
+    state.apply(Event::ClipFailed { clip_id: 2, message: "damaged".to_owned() }, 0.0);
+    assert_eq!(state.media, Media::Broken);
+    // What follows from it is not a second message, whichever comes first.
+    state.apply(Event::Note { message: "No lanes: damaged".to_owned() }, 0.0);
+    assert_eq!(state.notices.len(), 2);
+    state.apply(Event::Note { message: "No lanes: cut off".to_owned() }, 0.0);
+    state.apply(Event::ClipFailed { clip_id: 2, message: "cut off".to_owned() }, 0.0);
+    assert_eq!(
+        state.notices.iter().map(|n| n.text.as_str()).collect::<Vec<_>>(),
+        ["another file", "damaged", "cut off"]
+    );
 }
 
 #[test]
