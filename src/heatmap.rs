@@ -17,14 +17,40 @@ impl HeatMap {
         let media = self.videos.iter().chain(&self.audios).flatten();
         media.chain(&self.words).map(|w| f64::from(*w)).sum()
     }
+}
 
-    /// The largest cell of all videos, for a scale shared by every step; 0 when there is none.
-    pub fn video_max(&self) -> f32 {
-        self.videos.iter().flatten().copied().fold(0.0, f32::max)
+/// Sorted weights of a map's cells, so that any quantile is at hand.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Scales {
+    video: Vec<f32>,
+    audio: Vec<f32>,
+}
+
+impl Scales {
+    /// Of all cells of a map.
+    pub fn of(map: &HeatMap) -> Self {
+        let sorted = |media: &[Vec<f32>]| {
+            let mut all: Vec<f32> = media.iter().flatten().copied().collect();
+            all.sort_unstable_by(f32::total_cmp);
+            all
+        };
+        Self { video: sorted(&map.videos), audio: sorted(&map.audios) }
     }
 
-    /// The largest cell of all audio lines; 0 when there is none.
-    pub fn audio_max(&self) -> f32 {
-        self.audios.iter().flatten().copied().fold(0.0, f32::max)
+    fn quantile(sorted: &[f32], q: f32) -> f32 {
+        let last = sorted.len().saturating_sub(1);
+        sorted.get((q.clamp(0.0, 1.0) * last as f32).round() as usize).copied().unwrap_or(0.0)
+    }
+
+    /// The video weight at quantile `q`; the largest one where that is 0.
+    pub fn video(&self, q: f32) -> f32 {
+        let at = Self::quantile(&self.video, q);
+        if at > 0.0 { at } else { Self::quantile(&self.video, 1.0) }
+    }
+
+    /// The audio weight at quantile `q`; the largest one where that is 0.
+    pub fn audio(&self, q: f32) -> f32 {
+        let at = Self::quantile(&self.audio, q);
+        if at > 0.0 { at } else { Self::quantile(&self.audio, 1.0) }
     }
 }

@@ -64,6 +64,11 @@ pub struct View {
     pub timeline: Option<Span>,
 }
 
+impl View {
+    /// Where colour scales end by default, as a quantile of the cells.
+    pub const DEFAULT_QUANTILE: f32 = 0.99;
+}
+
 impl Default for View {
     fn default() -> Self {
         Self {
@@ -73,7 +78,7 @@ impl Default for View {
             gamma: 1.0,
             smooth: false,
             lines: false,
-            clip_quantile: 0.99,
+            clip_quantile: Self::DEFAULT_QUANTILE,
             timeline: None,
         }
     }

@@ -8,7 +8,7 @@ use crate::capture::Share;
 use crate::clip::{AudioSource, ClipSpec};
 use crate::command::Command;
 use crate::event::{Answer, AnswerToken, Event, FileFacts, ModelInfo, SoundLanes, Stage};
-use crate::heatmap::HeatMap;
+use crate::heatmap::{HeatMap, Scales};
 use crate::prompt::{Draft, Prompt};
 use crate::provenance::{Kind, Provenance};
 use crate::settings::View;
@@ -168,41 +168,6 @@ pub enum End {
     Stopped,
     /// With an error; a notice says which.
     Failed,
-}
-
-/// Sorted weights of a map's cells, so that any quantile is at hand.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Scales {
-    video: Vec<f32>,
-    audio: Vec<f32>,
-}
-
-impl Scales {
-    fn of(map: &HeatMap) -> Self {
-        let sorted = |media: &[Vec<f32>]| {
-            let mut all: Vec<f32> = media.iter().flatten().copied().collect();
-            all.sort_unstable_by(f32::total_cmp);
-            all
-        };
-        Self { video: sorted(&map.videos), audio: sorted(&map.audios) }
-    }
-
-    fn quantile(sorted: &[f32], q: f32) -> f32 {
-        let last = sorted.len().saturating_sub(1);
-        sorted.get((q.clamp(0.0, 1.0) * last as f32).round() as usize).copied().unwrap_or(0.0)
-    }
-
-    /// The video weight at quantile `q`; the largest one where that is 0.
-    pub fn video(&self, q: f32) -> f32 {
-        let at = Self::quantile(&self.video, q);
-        if at > 0.0 { at } else { Self::quantile(&self.video, 1.0) }
-    }
-
-    /// The audio weight at quantile `q`; the largest one where that is 0.
-    pub fn audio(&self, q: f32) -> f32 {
-        let at = Self::quantile(&self.audio, q);
-        if at > 0.0 { at } else { Self::quantile(&self.audio, 1.0) }
-    }
 }
 
 /// The map that is on show, with everything its legend says.

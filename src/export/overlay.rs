@@ -15,10 +15,10 @@ use crate::gpu::colormap::ColorMap;
 use crate::gpu::headless::HEADLESS_FORMAT;
 use crate::gpu::strip::{Background, heat_columns, wave_columns};
 use crate::gpu::{Headless, OverlayFrame, OverlayStyle, StripFrame, StripRenderer};
-use crate::heatmap::HeatMap;
+use crate::heatmap::{HeatMap, Scales};
 use crate::media::{AudioParams, AudioReader, EncodeSpeed, Encoder, VideoParams, VideoReader, probe, sample_clip};
 use crate::provenance::{AudioLine, Provenance};
-use crate::settings::Sampling;
+use crate::settings::{Sampling, View};
 use crate::time::Span;
 
 /// Longest part that is drawn, in seconds; a longer clip is cut here.
@@ -42,12 +42,19 @@ pub struct PlacedMap<'a> {
     pub provenance: &'a Provenance,
     /// How cells are drawn.
     pub style: OverlayStyle,
+    scales: Scales,
 }
+
+/// The scales end at this quantile of the cells, as in the window: a single cell that takes it all would leave the
+/// others dark.
+const QUANTILE: f32 = View::DEFAULT_QUANTILE;
 
 impl<'a> PlacedMap<'a> {
     /// A key distribution `[keys]` put back on picture and sound.
     pub fn new(mean: &[f32], provenance: &'a Provenance) -> Self {
-        Self { map: project(mean, provenance), provenance, style: OverlayStyle::default() }
+        let map = project(mean, provenance);
+        let scales = Scales::of(&map);
+        Self { map, provenance, style: OverlayStyle::default(), scales }
     }
 
     /// The map over the picture that is on screen at `t_secs`; the scale is that of the whole clip.
@@ -56,7 +63,13 @@ impl<'a> PlacedMap<'a> {
         let cells = grid.rows * grid.cols;
         let step = grid.step_at(t_secs)?;
         let weights = self.map.videos.first()?.get(step * cells..(step + 1) * cells)?.to_vec();
-        Some(OverlayFrame { rows: grid.rows, cols: grid.cols, weights, scale: self.map.video_max(), style: self.style })
+        Some(OverlayFrame {
+            rows: grid.rows,
+            cols: grid.cols,
+            weights,
+            scale: self.scales.video(QUANTILE),
+            style: self.style,
+        })
     }
 
     /// The instant of the frame whose grid step holds most attention, in seconds.
@@ -204,7 +217,7 @@ impl Sound {
             columns,
             background: Background::Wave(wave.into()),
             heat: heat.map_or_else(|| Arc::from([]), Arc::from),
-            scale: placed.map.audio_max(),
+            scale: placed.scales.audio(QUANTILE),
             gamma: 1.0,
             opacity: 1.0,
             map: ColorMap::default(),

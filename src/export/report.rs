@@ -46,8 +46,8 @@ fn page(request: &Request, answer: &Answer, model: &ModelInfo, overlay: Option<&
             format_args!(
                 "<video controls loop poster=overlay.png src=overlay.mp4 width={width} height={height}></video>\
                  <p class=note>Attention share of the answer over picture and sound, mean over answer tokens, layers and \
-                 heads. Bright cells took most; one scale for the whole clip. An attention share is not reliance: late \
-                 visual attention can be a sink.</p>"
+                 heads. Bright cells took most; one scale for the whole clip, up to the 99th percentile of its cells. An \
+                 attention share is not reliance: late visual attention can be a sink.</p>"
             ),
         );
     }
