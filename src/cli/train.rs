@@ -31,21 +31,50 @@ pub struct Args {
     /// Seed of weights and order
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Steps of pretraining for each tower [default: the bundled model's]
-    #[arg(long, value_name = "N")]
-    tower_steps: Option<usize>,
-    /// Steps on questions [default: the bundled model's]
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
-    /// Clips in a step on questions [default: the bundled model's]
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
+    /// Folder for the state of the run [default: OUT.run]
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// Steps of pretraining for the vision tower
+    #[arg(long, value_name = "N", default_value_t = defaults().tower_steps[0])]
+    see_steps: usize,
+    /// Steps of pretraining for the audio tower
+    #[arg(long, value_name = "N", default_value_t = defaults().tower_steps[1])]
+    hear_steps: usize,
+    /// Clips in a step of pretraining
+    #[arg(long, value_name = "N", default_value_t = defaults().tower_batch)]
+    tower_batch: usize,
+    /// Highest learning rate of pretraining
+    #[arg(long, value_name = "RATE", default_value_t = defaults().tower_rate)]
+    tower_rate: f64,
+    /// Steps on questions
+    #[arg(long, value_name = "N", default_value_t = defaults().steps)]
+    steps: usize,
+    /// Clips in a step on questions
+    #[arg(long, value_name = "N", default_value_t = defaults().batch)]
+    batch: usize,
+    /// Questions about each clip of a step
+    #[arg(long, value_name = "N", default_value_t = defaults().questions)]
+    questions: usize,
+    /// Highest learning rate on questions
+    #[arg(long, value_name = "RATE", default_value_t = defaults().rate)]
+    rate: f64,
+    /// Factor on that rate for the towers
+    #[arg(long, value_name = "FACTOR", default_value_t = defaults().tower_scale)]
+    tower_scale: f64,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = defaults().save_every)]
+    save_every: usize,
     /// Where to compute
     #[arg(long, value_enum, default_value = "auto")]
     device: Device,
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+}
+
+/// The bundled model's recipe, whatever it is trained on.
+fn defaults() -> TrainOptions {
+    TrainOptions::new("", "")
 }
 
 /// Runs the command.
@@ -56,9 +85,18 @@ pub fn run(args: &Args) -> Result<Outcome> {
     options.held_out.clone_from(&args.held_out);
     options.from.clone_from(&args.from);
     options.seed = args.seed;
-    options.tower_steps = args.tower_steps.unwrap_or(options.tower_steps);
-    options.steps = args.steps.unwrap_or(options.steps);
-    options.batch = args.batch.unwrap_or(options.batch);
+    if let Some(work) = &args.work {
+        options.work.clone_from(work);
+    }
+    options.tower_steps = [args.see_steps, args.hear_steps];
+    options.tower_batch = args.tower_batch;
+    options.tower_rate = args.tower_rate;
+    options.steps = args.steps;
+    options.batch = args.batch;
+    options.questions = args.questions;
+    options.rate = args.rate;
+    options.tower_scale = args.tower_scale;
+    options.save_every = args.save_every;
     options.device = device.device;
     let pool = thread_pool(args.threads.map(usize::from), false)?;
     let results = pool.install(|| {

@@ -59,7 +59,7 @@ pub fn run(
     let mut asked = Vec::with_capacity(questions);
     for case in order {
         let plan = &mut plans[case];
-        trees.push(Tree { prefix: plan.prefix, branches: vec![longest; plan.branches.len()] });
+        trees.push(Tree { prefix: plan.prefix, branches: plan.branches.len(), length: longest });
         let trunk = rows[0].len() as u32;
         pieces.push(plan.trunk.clone());
         for (row, axis) in rows.iter_mut().zip(&mut plan.positions) {

@@ -25,6 +25,9 @@ use crate::tune::variables::{self, Vars};
 use crate::world::Condition;
 use crate::world::rng::{Rng, Stream};
 
+/// Name of the last stage.
+const ANSWER: &str = "answer";
+
 /// What to train, on what, and how long.
 #[derive(Debug, Clone)]
 pub struct TrainOptions {
@@ -42,8 +45,8 @@ pub struct TrainOptions {
     pub shape: Shape,
     /// Seed of weights and order.
     pub seed: u64,
-    /// Steps of pretraining for each tower.
-    pub tower_steps: usize,
+    /// Steps of pretraining for the vision tower and for the audio tower, which learns faster.
+    pub tower_steps: [usize; 2],
     /// Clips in a step of pretraining.
     pub tower_batch: usize,
     /// Highest learning rate of pretraining.
@@ -78,7 +81,7 @@ impl TrainOptions {
             from: None,
             shape: Shape::BUNDLED,
             seed: 1,
-            tower_steps: 1200,
+            tower_steps: [2000, 500],
             tower_batch: 32,
             tower_rate: 2e-3,
             steps: 4000,
@@ -91,23 +94,16 @@ impl TrainOptions {
         }
     }
 
-    /// Everything that a resumed run must share with the one it continues.
-    fn recipe(&self) -> String {
-        format!(
-            "{:?} seed {} towers {}x{} at {} answers {}x{}x{} at {} towers {} from {:?} data {}",
-            self.shape,
-            self.seed,
-            self.tower_steps,
-            self.tower_batch,
-            self.tower_rate,
-            self.steps,
-            self.batch,
-            self.questions,
-            self.rate,
-            self.tower_scale,
-            self.from,
-            self.data.display()
-        )
+    /// Everything that a resumed stage must share with the one it continues. What only later stages need may change.
+    fn recipe(&self, stage: &str) -> String {
+        let Self { shape, seed, tower_steps: [see, hear], tower_batch, tower_rate, .. } = self;
+        let towers = format!("{shape:?} seed {seed} towers {see}+{hear}x{tower_batch} at {tower_rate}");
+        if stage != ANSWER {
+            return towers;
+        }
+        let Self { steps, batch, questions, rate, tower_scale, from, data, .. } = self;
+        let data = data.display();
+        format!("{towers} answers {steps}x{batch}x{questions} at {rate} towers {tower_scale} from {from:?} data {data}")
     }
 }
 
@@ -255,8 +251,8 @@ impl Run<'_> {
             .map(|(n, v)| (n.clone(), v.clone()))
             .collect();
         vars.extend(head.iter().map(|(n, v)| (n.clone(), v.clone())));
-        let schedule =
-            Schedule { peak: o.tower_rate, warmup: (o.tower_steps / 20).clamp(1, 100), steps: o.tower_steps };
+        let steps = o.tower_steps[sense as usize];
+        let schedule = Schedule { peak: o.tower_rate, warmup: (steps / 20).clamp(1, 100), steps };
         // Pretraining clips share no seed with any data set: theirs has the top bit set.
         let seed = o.seed | 1 << 63;
         self.stage(
@@ -287,7 +283,7 @@ impl Run<'_> {
         notify(Notice::Line(format!("{} clips decoded", samples.len())));
         let schedule = Schedule { peak: o.rate, warmup: (o.steps / 20).clamp(1, 200), steps: o.steps };
         let scale = |name: &str| if name.starts_with("thinker.model.") { 1.0 } else { o.tower_scale };
-        self.stage("answer", self.vars, schedule, scale, notify, |step| {
+        self.stage(ANSWER, self.vars, schedule, scale, notify, |step| {
             let cases = self.cases(&samples, step)?;
             let outcome = answer::run(self.thinker, self.processor, &cases, &mut Pass::eager())?;
             let mut scores = BTreeMap::new();
@@ -331,7 +327,7 @@ impl Run<'_> {
         let o = self.options;
         let path = o.work.join(format!("{name}.safetensors"));
         let mut optimizer = Optimizer::new(vars, AdamW::default(), scale)?;
-        let recipe = o.recipe();
+        let recipe = o.recipe(name);
         let mut step = 0;
         if let Some(progress) = checkpoint::restore(&path, vars, &mut optimizer, &o.device)? {
             if progress.recipe != recipe {

@@ -166,7 +166,7 @@ fn short(folder: &Path, out: &str) -> TrainOptions {
     TrainOptions {
         held_out: Some(folder.join("clips")),
         shape: Shape::TINY,
-        tower_steps: 3,
+        tower_steps: [3, 3],
         tower_batch: 2,
         steps: 24,
         batch: 3,

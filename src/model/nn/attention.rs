@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use crate::model::Result;
 use crate::model::nn::edit;
@@ -15,9 +15,6 @@ use crate::model::nn::tap::{Observed, Rows, Site, Tower};
 /// Query rows computed at a time: bounds the scores to rows × keys whatever the prompt's length, and keeps one
 /// block of them near the cache.
 const QUERY_BLOCK: usize = 128;
-
-/// Scores this low are "no key at all" in the plain-operation path, which must not meet −∞ − (−∞).
-const NOTHING: f64 = -1e30;
 
 /// Scaled dot-product attention with grouped key/value heads.
 ///
@@ -119,24 +116,35 @@ fn trees(q: &Tensor, k: &Tensor, v: &Tensor, list: &[Tree], pass: &Pass<'_>) -> 
     let mut outputs = Vec::new();
     let (mut start, mut next) = (0, 0);
     while next < list.len() {
-        let count = list[next..].iter().take_while(|t| **t == list[next]).count();
-        let length = list[next].len();
-        let tokens = count * length;
+        let tree = list[next];
+        let count = list[next..].iter().take_while(|t| **t == tree).count();
+        let tokens = count * tree.len();
         if start + tokens > n {
             break;
         }
-        let split = |x: &Tensor, heads: usize| -> Result<Tensor> {
-            Ok(x.narrow(1, start, tokens)?.contiguous()?.reshape((heads * count, length, d))?)
+        let Tree { prefix, branches, length } = tree;
+        // [heads, count, prefix, d] and [heads, count, branches, length, d]
+        let split = |x: &Tensor| -> Result<(Tensor, Tensor)> {
+            let heads = x.dim(0)?;
+            let x = x.narrow(1, start, tokens)?.reshape((heads, count, tree.len(), d))?;
+            let twigs = x.narrow(2, prefix, branches * length)?.contiguous()?;
+            Ok((x.narrow(2, 0, prefix)?.contiguous()?, twigs.reshape((heads, count, branches, length, d))?))
         };
-        // Queries of a group share their keys: [kv_heads, group, count, length, d] → [kv_heads · count, group · length, d]
-        let q = split(q, heads)?.reshape((kv_heads, group, count, length, d))?;
-        let q = q.transpose(1, 2)?.contiguous()?.reshape((kv_heads * count, group * length, d))?;
-        let (k, v) = (split(k, kv_heads)?, split(v, kv_heads)?);
-        let shape = [kv_heads * count * group, length, length];
-        let allowed = tree_mask(&list[next], q.device())?.broadcast_as(&shape)?.contiguous()?;
-        let probs = probabilities(&q, &k, shape, None, Some(&allowed), pass.mode)?;
-        let out = weigh(&probs, &v, kv_heads * count)?.reshape((kv_heads, count, group, length, d))?;
-        outputs.push(out.transpose(1, 2)?.contiguous()?.reshape((heads, tokens, d))?);
+        let ((q, q_twigs), (k, k_twigs), (v, v_twigs)) = (split(q)?, split(k)?, split(v)?);
+        let trunk = shared(&q, &k, &v, [kv_heads, group, count, prefix], 0, pass.mode)?;
+        let trunk = trunk.reshape((heads, count, prefix, d))?;
+        let mut parts = vec![trunk];
+        if branches * length > 0 {
+            // Every branch sees the trunk's keys, then its own.
+            let behind = |trunk: &Tensor, twigs: &Tensor| -> Result<Tensor> {
+                let trunk = trunk.unsqueeze(2)?.broadcast_as((kv_heads, count, branches, prefix, d))?;
+                Ok(Tensor::cat(&[&trunk.contiguous()?, twigs], 3)?)
+            };
+            let (k, v) = (behind(&k, &k_twigs)?, behind(&v, &v_twigs)?);
+            let twigs = shared(&q_twigs, &k, &v, [kv_heads, group, count * branches, length], prefix, pass.mode)?;
+            parts.push(twigs.reshape((heads, count, branches * length, d))?);
+        }
+        outputs.push(Tensor::cat(&parts, 2)?.reshape((heads, tokens, d))?);
         start += tokens;
         next += count;
     }
@@ -146,20 +154,19 @@ fn trees(q: &Tensor, k: &Tensor, v: &Tensor, list: &[Tree], pass: &Pass<'_>) -> 
     Ok(if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 1)? })
 }
 
-/// `[length, length]`: 0 where a token of the tree may look, −∞ elsewhere.
-fn tree_mask(tree: &Tree, device: &Device) -> Result<Tensor> {
-    let starts = tree.starts();
-    let length = starts.len();
-    let mask: Vec<f32> = (0..length)
-        .flat_map(|row| {
-            let start = starts[row];
-            (0..length).map(move |key| {
-                let visible = key <= row && (key < tree.prefix || key >= start);
-                if visible { 0.0 } else { f32::NEG_INFINITY }
-            })
-        })
-        .collect();
-    Ok(Tensor::from_vec(mask, (length, length), device)?)
+/// Causal attention of `[kv_heads, group, count, rows]` queries (of width d, as all here) over as many sets of keys,
+/// of which the first `before` lie before the first query; the result is ordered as the queries are.
+fn shared(q: &Tensor, k: &Tensor, v: &Tensor, shape: [usize; 4], before: usize, mode: Mode) -> Result<Tensor> {
+    let [kv_heads, group, count, rows] = shape;
+    let d = q.dim(D::Minus1)?;
+    let keys = before + rows;
+    // Queries of a group share their keys.
+    let q = q.reshape((kv_heads, group, count, rows, d))?.transpose(1, 2)?.contiguous()?;
+    let q = q.reshape((kv_heads * count, group * rows, d))?;
+    let (k, v) = (k.reshape((kv_heads * count, keys, d))?, v.reshape((kv_heads * count, keys, d))?);
+    let probs = probabilities(&q, &k, [kv_heads * count * group, rows, keys], Some(before), None, mode)?;
+    let out = weigh(&probs, &v, kv_heads * count)?.reshape((kv_heads, count, group, rows, d))?;
+    Ok(out.transpose(1, 2)?.contiguous()?)
 }
 
 /// Attention probabilities `[heads, rows, keys]` f32 of `q` `[batch, group · rows, d]` and `k` `[batch, keys, d]`.
@@ -185,31 +192,10 @@ fn probabilities(
         kernels::softmax_in_place(&scores, scale as f32, causal)?;
         return Ok(scores);
     }
-    let mut scores = scores.affine(scale, 0.0)?;
-    if let Some(bias) = bias {
-        scores = (scores + bias.maximum(NOTHING)?)?;
+    match bias {
+        Some(bias) => Ok(kernels::softmax(&(scores.affine(scale, 0.0)? + bias)?, 1.0, causal, true, mode)?),
+        None => Ok(kernels::softmax(&scores, scale, causal, false, mode)?),
     }
-    let [_, rows, keys] = shape;
-    if let Some(first) = causal.filter(|first| first + 1 < keys) {
-        scores = scores.broadcast_add(&causal_mask(first, rows, keys, scores.device())?)?;
-    }
-    let probs = match mode {
-        Mode::Answer => candle_nn::ops::softmax_last_dim(&scores)?,
-        Mode::Eager => candle_nn::ops::softmax(&scores, D::Minus1)?,
-    };
-    if bias.is_none() {
-        return Ok(probs);
-    }
-    let alive = scores.max_keepdim(D::Minus1)?.ge(NOTHING / 2.0)?.to_dtype(DType::F32)?;
-    Ok(probs.broadcast_mul(&alive)?)
-}
-
-/// `[rows, keys]`: 0 where row `r` may look, a huge negative number beyond key `first + r`.
-fn causal_mask(first: usize, rows: usize, keys: usize, device: &Device) -> Result<Tensor> {
-    let mask: Vec<f32> = (0..rows)
-        .flat_map(|r| (0..keys).map(move |k| if k <= first + r { 0.0 } else { 2.0 * NOTHING as f32 }))
-        .collect();
-    Ok(Tensor::from_vec(mask, (rows, keys), device)?)
 }
 
 /// `probs [heads, rows, keys]` · `v [batch, keys, d]` → `[batch, heads/batch · rows, d]`.

@@ -10,7 +10,7 @@ use crate::model::nn::kernels;
 use crate::model::nn::linear::Linear;
 use crate::model::nn::mask::Mask;
 use crate::model::nn::norm::{Norm, NormKind};
-use crate::model::nn::pass::{Mode, Pass};
+use crate::model::nn::pass::Pass;
 use crate::model::nn::rope::RopeTable;
 use crate::model::nn::tap::Site;
 use crate::model::nn::weights::{Scope, WeightError};
@@ -143,15 +143,11 @@ impl Block {
     ) -> Result<Tensor> {
         pass.check()?;
         let mode = pass.mode;
-        let tokens = x.dim(0)?;
-        let qkv = self.qkv.forward(&self.attention_norm.forward(x, mode)?)?;
-        let qkv = qkv.reshape((tokens, self.heads + 2 * self.kv_heads, self.head_dim))?;
-        let part = |start: usize, heads: usize| -> Result<Tensor> {
-            // [tokens, heads, d] → [heads, tokens, d]
-            Ok(qkv.narrow(1, start, heads)?.transpose(0, 1)?.contiguous()?)
-        };
-        let (mut q, mut k, v) =
-            (part(0, self.heads)?, part(self.heads, self.kv_heads)?, part(self.heads + self.kv_heads, self.kv_heads)?);
+        let heads = [self.heads, self.kv_heads, self.kv_heads];
+        let [q, k, v] = self.qkv.forward_heads(&self.attention_norm.forward(x, mode)?, heads, self.head_dim)?;
+        // [tokens, heads, d] → [heads, tokens, d]
+        let turn = |x: &Tensor| x.transpose(0, 1)?.contiguous();
+        let (mut q, mut k, v) = (turn(&q)?, turn(&k)?, turn(&v)?);
         if let Some(rope) = rope {
             (q, k) = (rope.apply(&q, mode)?, rope.apply(&k, mode)?);
         }
@@ -162,14 +158,9 @@ impl Block {
         let attended = attend(&q, &k, &v, mask, self.site, pass)?;
         let x = (x + self.output.forward(&attended)?)?;
         let inner = self.mlp_in.forward(&self.mlp_norm.forward(&x, mode)?)?;
-        let inner = match (self.mlp, mode) {
-            (MlpKind::GatedSilu, Mode::Answer) => kernels::silu_mul(&inner)?,
-            (MlpKind::GatedSilu, Mode::Eager) => {
-                let width = inner.dim(1)? / 2;
-                (inner.narrow(1, 0, width)?.silu()? * inner.narrow(1, width, width)?)?
-            }
-            (MlpKind::Gelu, Mode::Answer) => kernels::gelu(&inner)?,
-            (MlpKind::Gelu, Mode::Eager) => inner.gelu_erf()?,
+        let inner = match self.mlp {
+            MlpKind::GatedSilu => kernels::silu_mul(&inner)?,
+            MlpKind::Gelu => kernels::gelu(&inner)?,
         };
         let x = (x + self.mlp_out.forward(&inner)?)?;
         if let Some(tap) = pass.tap.as_deref_mut() {

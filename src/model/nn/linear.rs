@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Module, Tensor};
 
-use crate::model::Result;
+use crate::model::{ModelError, Result};
 use crate::model::nn::kernels;
 use crate::model::nn::weights::{Matrix, Scope, WeightError};
 
@@ -66,6 +66,33 @@ impl Linear {
         self
     }
 
+    /// The outputs of layers fused by [`Self::load_fused`], as heads of width `dim`: `[tokens, heads, dim]` for each
+    /// number in `heads`.
+    pub fn forward_heads<const N: usize>(&self, x: &Tensor, heads: [usize; N], dim: usize) -> Result<[Tensor; N]> {
+        let tokens = x.dim(0)?;
+        let mut parts = Vec::with_capacity(N);
+        if let Matrix::Parts(parts) = &self.weight {
+            // Apart: the gradient of a slice of a fused output would be a whole output of zeros, once per slice.
+            let (weights, biases): (Vec<_>, Vec<_>) = parts.iter().partition(|p| p.rank() == 2);
+            for (i, (w, heads)) in weights.iter().zip(heads).enumerate() {
+                let y = x.matmul(&w.t()?)?;
+                let y = match biases.get(i) {
+                    Some(b) => kernels::add_bias(&y, b)?,
+                    None => y,
+                };
+                parts.push(y.reshape((tokens, heads, dim))?);
+            }
+        } else {
+            let y = self.forward(x)?.reshape((tokens, heads.iter().sum::<usize>(), dim))?;
+            let mut start = 0;
+            for heads in heads {
+                parts.push(y.narrow(1, start, heads)?);
+                start += heads;
+            }
+        }
+        parts.try_into().map_err(|_| ModelError::Input(format!("this layer has not {N} parts")))
+    }
+
     /// `[tokens, in]` → `[tokens, out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = match &self.weight {
@@ -74,21 +101,15 @@ impl Linear {
                 let y = w.forward(&x.to_dtype(DType::F32)?.contiguous()?)?;
                 y.to_dtype(x.dtype())?
             }
+            // Fused anew in every run: the parts are what is trained.
             Matrix::Parts(parts) => {
                 let (weights, biases): (Vec<_>, Vec<_>) = parts.iter().partition(|p| p.rank() == 2);
-                let mut outputs = Vec::with_capacity(weights.len());
-                for (i, w) in weights.iter().enumerate() {
-                    let y = x.matmul(&w.t()?)?;
-                    outputs.push(match biases.get(i) {
-                        Some(b) => y.broadcast_add(b)?,
-                        None => y,
-                    });
-                }
-                if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 1)? }
+                let y = x.matmul(&Tensor::cat(&weights, 0)?.t()?)?;
+                if biases.is_empty() { y } else { kernels::add_bias(&y, &Tensor::cat(&biases, 0)?)? }
             }
         };
         Ok(match &self.bias {
-            Some(b) => y.broadcast_add(b)?,
+            Some(b) => kernels::add_bias(&y, b)?,
             None => y,
         })
     }

@@ -14,34 +14,25 @@ pub enum Mask<'a> {
     Trees(&'a [Tree]),
 }
 
-/// A prefix and the branches that follow it, laid out one behind the other.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A prefix and the equally long branches that follow it, laid out one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tree {
     /// Tokens that all branches share.
     pub prefix: usize,
-    /// Tokens of each branch.
-    pub branches: Vec<usize>,
+    /// How many branches.
+    pub branches: usize,
+    /// Tokens of each branch; the shorter ones are padded at their end, where nobody looks.
+    pub length: usize,
 }
 
 impl Tree {
     /// Tokens in all.
     pub fn len(&self) -> usize {
-        self.prefix + self.branches.iter().sum::<usize>()
+        self.prefix + self.branches * self.length
     }
 
     /// Whether there is no token at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// For each token, the first token of its branch (the prefix's own tokens: 0): it sees the prefix and what lies
-    /// between there and itself.
-    pub fn starts(&self) -> Vec<usize> {
-        let mut starts = vec![0; self.prefix];
-        for branch in &self.branches {
-            let start = starts.len();
-            starts.extend(std::iter::repeat_n(start, *branch));
-        }
-        starts
     }
 }

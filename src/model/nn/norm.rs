@@ -1,9 +1,10 @@
 //! RMSNorm and LayerNorm, fast or differentiable. Knows nothing of where they stand.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use candle_nn::ops;
 
 use crate::model::Result;
+use crate::model::nn::kernels;
 use crate::model::nn::pass::Mode;
 use crate::model::nn::weights::{Scope, WeightError};
 
@@ -53,14 +54,8 @@ impl Norm {
         Ok(match (self, mode) {
             (Self::Rms { weight, eps }, Mode::Answer) => ops::rms_norm(&x, weight, *eps)?,
             (Self::Layer { weight, bias, eps }, Mode::Answer) => ops::layer_norm(&x, weight, bias, *eps)?,
-            (Self::Rms { weight, eps }, Mode::Eager) => {
-                let dtype = x.dtype();
-                let x = x.to_dtype(DType::F32)?;
-                let mean_square = x.sqr()?.mean_keepdim(candle_core::D::Minus1)?;
-                let scale = (mean_square + f64::from(*eps))?.sqrt()?.recip()?;
-                x.broadcast_mul(&scale)?.to_dtype(dtype)?.broadcast_mul(weight)?
-            }
-            (Self::Layer { weight, bias, eps }, Mode::Eager) => ops::layer_norm_slow(&x, weight, bias, *eps)?,
+            (Self::Rms { weight, eps }, Mode::Eager) => kernels::rms_norm(&x, weight, *eps)?,
+            (Self::Layer { weight, bias, eps }, Mode::Eager) => kernels::layer_norm(&x, weight, bias, *eps)?,
         })
     }
 }

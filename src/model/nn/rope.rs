@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::rotary_emb;
 
 use crate::model::Result;
+use crate::model::nn::kernels;
 use crate::model::nn::pass::Mode;
 
 /// Cosines and sines per token, half rotation (first half against second half of a head).
@@ -34,12 +35,10 @@ impl RopeTable {
 
     /// Rotates `[heads, tokens, head_dim]` (contiguous).
     pub fn apply(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let x = x.unsqueeze(0)?;
-        let rotated = match mode {
-            Mode::Answer => rotary_emb::rope(&x, &self.cos, &self.sin)?,
-            Mode::Eager => rotary_emb::rope_slow(&x, &self.cos, &self.sin)?,
-        };
-        Ok(rotated.squeeze(0)?)
+        Ok(match mode {
+            Mode::Answer => rotary_emb::rope(&x.unsqueeze(0)?, &self.cos, &self.sin)?.squeeze(0)?,
+            Mode::Eager => kernels::rope(x, &self.cos, &self.sin)?,
+        })
     }
 }
 

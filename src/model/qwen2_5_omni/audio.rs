@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::model::Result;
 use crate::model::nn::block::{Biases, Block, BlockSpec, MlpKind, Names};
+use crate::model::nn::kernels;
 use crate::model::nn::linear::Linear;
 use crate::model::nn::mask::Mask;
 use crate::model::nn::norm::{Norm, NormKind};
@@ -123,14 +124,8 @@ impl AudioTower {
             };
             Ok(y.broadcast_add(&bias.reshape((1, self.width, 1))?)?)
         };
-        let gelu = |x: &Tensor| -> Result<Tensor> {
-            Ok(match mode {
-                Mode::Answer => crate::model::nn::kernels::gelu(x)?,
-                Mode::Eager => x.gelu_erf()?,
-            })
-        };
-        let x = gelu(&conv(x, &self.conv1, 1)?)?;
-        let x = gelu(&conv(&x, &self.conv2, 2)?)?;
+        let x = kernels::gelu(&conv(x, &self.conv1, 1)?)?;
+        let x = kernels::gelu(&conv(&x, &self.conv2, 2)?)?;
         let x = x.transpose(1, 2)?.contiguous()?;
         let positions = self.positions.narrow(0, 0, x.dim(1)?)?;
         Ok(x.broadcast_add(&positions.unsqueeze(0)?)?)

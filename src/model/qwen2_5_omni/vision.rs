@@ -9,7 +9,7 @@ use crate::model::nn::kernels;
 use crate::model::nn::linear::Linear;
 use crate::model::nn::mask::Mask;
 use crate::model::nn::norm::{Norm, NormKind};
-use crate::model::nn::pass::{Mode, Pass};
+use crate::model::nn::pass::Pass;
 use crate::model::nn::rope::{RopeTable, inverse_frequencies};
 use crate::model::nn::tap::{Site, Tower};
 use crate::model::nn::weights::{Scope, WeightError};
@@ -113,11 +113,7 @@ impl VisionTower {
         }
         let x = self.merger_norm.forward(&x, pass.mode)?.reshape((steps * tokens, group * width))?;
         let x = self.merger[0].forward(&x)?;
-        let x = match pass.mode {
-            Mode::Answer => kernels::gelu(&x)?,
-            Mode::Eager => x.gelu_erf()?,
-        };
-        Ok(self.merger[1].forward(&x)?.index_select(&repeat(&windows.inverse)?, 0)?)
+        Ok(self.merger[1].forward(&kernels::gelu(&x)?)?.index_select(&repeat(&windows.inverse)?, 0)?)
     }
 
     /// The patch embedding alone, `[patches, width]`, for parity tests.
