@@ -40,26 +40,21 @@ pub fn run(
     let media = encode(thinker, cases, pass)?;
     let stop = processor.tokenizer().special("<|im_end|>").map_err(ProcessorError::from)?;
 
-    // Cases of one layout stand together, so that they run as one batched product.
     let mut plans = cases
         .iter()
         .zip(&media)
         .map(|(case, (videos, audios))| plan(thinker, processor, case, videos, audios, stop))
         .collect::<Result<Vec<_>, _>>()?;
     let questions = plans.iter().map(|p| p.branches.len()).sum::<usize>();
-    let longest = plans.iter().flat_map(|p| &p.branches).map(|b| b.positions[0].len()).max().unwrap_or(0);
-    let mut order: Vec<usize> = (0..plans.len()).collect();
-    order.sort_by_key(|i| (plans[*i].prefix, plans[*i].branches.len()));
-
     let mut rows: [Vec<u32>; 3] = Default::default();
     let mut pieces = Vec::new();
     let mut trees = Vec::with_capacity(plans.len());
     let (mut wanted, mut targets, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     // Which question each run of targets belongs to, as (case, question).
     let mut asked = Vec::with_capacity(questions);
-    for case in order {
-        let plan = &mut plans[case];
-        trees.push(Tree { prefix: plan.prefix, branches: plan.branches.len(), length: longest });
+    for (case, plan) in plans.iter_mut().enumerate() {
+        let branches = plan.branches.iter().map(|b| b.positions[0].len()).collect();
+        trees.push(Tree { prefix: plan.prefix, branches });
         let trunk = rows[0].len() as u32;
         pieces.push(plan.trunk.clone());
         for (row, axis) in rows.iter_mut().zip(&mut plan.positions) {
@@ -67,16 +62,9 @@ pub fn run(
         }
         for (i, branch) in plan.branches.iter().enumerate() {
             let start = rows[0].len() as u32;
-            // Padding lies behind everything that counts; equal lengths keep the batch whole.
-            let pad = longest - branch.positions[0].len();
             pieces.push(branch.embeddings.clone());
-            if pad > 0 {
-                let (width, dtype) = (branch.embeddings.dim(1)?, branch.embeddings.dtype());
-                pieces.push(Tensor::zeros((pad, width), dtype, thinker.device())?);
-            }
             for (row, axis) in rows.iter_mut().zip(&branch.positions) {
                 row.extend(axis);
-                row.extend(std::iter::repeat_n(0, pad));
             }
             for (k, token) in branch.answer.iter().enumerate() {
                 // The row before an answer's token predicts it; before the branch lies the prefix's last row.

@@ -13,7 +13,7 @@ use crate::sampled::{SAMPLE_RATE, SampledAudio, SampledClip, SampledVideo};
 use crate::settings::Sampling;
 use crate::tune::TuneError;
 use crate::world::rng::{Noise, Rng};
-use crate::world::{Captions, Class, Condition, Kind, Question, Truth, read_metadata};
+use crate::world::{Captions, Class, Condition, Kind, Position, Question, Truth, read_metadata};
 
 /// A decoded clip at the model's picture size.
 #[derive(Debug, Clone)]
@@ -92,8 +92,11 @@ pub fn case(
             _ => Condition::PictureOnly,
         },
     };
-    let (clip, truth) = stage(sample, other, condition, mix == Mix::Base, rng);
-    let truth = truth.as_ref().unwrap_or(&sample.truth);
+    let (mut clip, mut truth) = stage(sample, other, condition, mix == Mix::Base, rng);
+    if mix == Mix::Base {
+        vary(&mut clip, &mut truth, rng);
+    }
+    let truth = &truth;
     let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|k| k.answer(truth).is_some()).collect();
     let questions: Vec<Question> = if mix == Mix::Base {
         if condition == Condition::Swapped {
@@ -125,16 +128,10 @@ pub fn case(
     Ok(Case { condition, seen: truth.visual_class, heard: truth.audio_class, questions, inputs })
 }
 
-/// The clip under a condition, and its truth where that differs from the sample's own.
-fn stage(
-    sample: &Sample,
-    other: &Sample,
-    condition: Condition,
-    vary: bool,
-    rng: &mut Rng,
-) -> (SampledClip, Option<Truth>) {
+/// The clip under a condition, and what is then true.
+fn stage(sample: &Sample, other: &Sample, condition: Condition, vary: bool, rng: &mut Rng) -> (SampledClip, Truth) {
     if condition == sample.truth.condition {
-        return (sample.clip.clone(), None);
+        return (sample.clip.clone(), sample.truth.clone());
     }
     let mut clip = sample.clip.clone();
     let mut truth = Truth { condition, ..sample.truth.clone() };
@@ -161,7 +158,33 @@ fn stage(
             truth.sounding.clear();
         }
     }
-    (clip, Some(truth))
+    (clip, truth)
+}
+
+/// The same clip seen in a mirror, or louder or softer: clips cost more to make than to learn from twice.
+fn vary(clip: &mut SampledClip, truth: &mut Truth, rng: &mut Rng) {
+    if rng.chance(0.5) {
+        for frame in clip.video.iter_mut().flat_map(|video| &mut video.frames) {
+            mirror(frame);
+        }
+        truth.position = truth.position.map(Position::mirrored);
+        for [x0, _, x1, _] in &mut truth.boxes {
+            (*x0, *x1) = (1.0 - *x1, 1.0 - *x0);
+        }
+    }
+    if let Some(sound) = &mut clip.audio {
+        let gain = rng.range(0.5, 1.3) as f32;
+        for sample in &mut sound.samples {
+            *sample = (*sample * gain).clamp(-1.0, 1.0);
+        }
+    }
+}
+
+fn mirror(frame: &mut RgbImage) {
+    for row in frame.data.chunks_exact_mut(3 * frame.width.max(1)) {
+        let (pixels, _) = row.as_chunks_mut::<3>();
+        pixels.reverse();
+    }
 }
 
 fn blacken(video: &mut SampledVideo) {
@@ -176,4 +199,42 @@ fn silence(rng: &mut Rng) -> SampledAudio {
     let mut noise = Noise::new(rng);
     let samples = (0..4 * SAMPLE_RATE).map(|_| (level * noise.sample()) as f32).collect();
     SampledAudio { samples, start_secs: 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::clip::Clip;
+
+    #[test]
+    fn a_mirrored_clip_stays_true() {
+        let (image, bounds) = Clip::new(3, 1, Condition::Aligned).frame(1.0).unwrap();
+        let audio = Some(SampledAudio { samples: vec![0.9, -0.9], start_secs: 0.0 });
+        let video = Some(SampledVideo { frames: vec![image.clone()], pts_secs: vec![1.0], fps: 2.0 });
+        let clip = SampledClip { video, audio };
+        let truth = Truth {
+            position: Some(Position::Left),
+            ..Clip::new(3, 1, Condition::Aligned).truth(vec![bounds.unwrap()])
+        };
+        let (mut mirrored, mut louder) = (0, 0);
+        for index in 0..40 {
+            let (mut clip, mut truth) = (clip.clone(), truth.clone());
+            vary(&mut clip, &mut truth, &mut Rng::new(1, index, crate::world::rng::Stream::Batch));
+            let frame = &clip.video.unwrap().frames[0];
+            let [x0, y0, x1, y1] = truth.boxes[0];
+            assert!(x0 < x1 && y0 < y1);
+            let pixel = |image: &RgbImage, x: usize, y: usize| image.data[3 * (y * image.width + x)..][..3].to_vec();
+            if truth.position == Some(Position::Right) {
+                mirrored += 1;
+                assert_eq!([1.0 - x1, 1.0 - x0], [bounds.unwrap()[0], bounds.unwrap()[2]]);
+                assert_eq!(pixel(frame, 10, 7), pixel(&image, image.width - 11, 7));
+            } else {
+                assert_eq!(*frame, image);
+            }
+            let samples = clip.audio.unwrap().samples;
+            assert!(samples[0] <= 1.0 && samples[0] == -samples[1]);
+            louder += usize::from(samples[0] > 0.9);
+        }
+        assert!((5..35).contains(&mirrored) && (3..35).contains(&louder));
+    }
 }

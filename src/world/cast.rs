@@ -145,6 +145,15 @@ impl Position {
             Self::Right => "right",
         }
     }
+
+    /// Where it is in a mirror.
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::Left => Self::Right,
+            Self::Middle => Self::Middle,
+            Self::Right => Self::Left,
+        }
+    }
 }
 
 /// The third of the clip in which it sounds.

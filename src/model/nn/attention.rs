@@ -7,7 +7,7 @@ use candle_core::{D, DType, Tensor};
 
 use crate::model::Result;
 use crate::model::nn::edit;
-use crate::model::nn::kernels;
+use crate::model::nn::kernels::{self, Island};
 use crate::model::nn::mask::{Mask, Tree};
 use crate::model::nn::pass::{Mode, Pass};
 use crate::model::nn::tap::{Observed, Rows, Site, Tower};
@@ -24,13 +24,35 @@ const QUERY_BLOCK: usize = 128;
 pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask<'_>, site: Site, pass: &mut Pass<'_>) -> Result<Tensor> {
     let (heads, n, d) = q.dims3()?;
     let m = k.dim(1)?;
+    if q.device().is_cpu() && q.dtype() == DType::F32 && pass.mode == Mode::Eager && pass.tap.is_none() {
+        if let Some(islands) = islands(mask) {
+            return Ok(kernels::attend_islands(q, k, v, islands)?);
+        }
+    }
     let out = match mask {
         Mask::Causal => causal(q, k, v, m - n, site, pass)?,
         Mask::Blocks(lengths) => blocks(q, k, v, lengths, false, site, pass)?,
         Mask::CausalBlocks(lengths) => blocks(q, k, v, lengths, true, site, pass)?,
-        Mask::Trees(list) => trees(q, k, v, list, pass)?,
+        Mask::Trees(list) => trees(q, k, v, list, pass.mode)?,
     };
     Ok(out.transpose(0, 1)?.contiguous()?.reshape((n, heads * d))?)
+}
+
+/// The mask as stretches that never see each other; `None` where all is one stretch.
+fn islands(mask: Mask<'_>) -> Option<Vec<Island>> {
+    let (blocks, causal) = match mask {
+        Mask::Causal => return None,
+        Mask::Blocks(lengths) => (lengths.iter().map(|l| (*l, Vec::new())).collect::<Vec<_>>(), false),
+        Mask::CausalBlocks(lengths) => (lengths.iter().map(|l| (*l, Vec::new())).collect(), true),
+        Mask::Trees(list) => (list.iter().map(|t| (t.prefix, t.branches.clone())).collect(), true),
+    };
+    let mut next = 0;
+    let island = |(trunk, twigs)| {
+        let island = Island { start: next, trunk, twigs, causal };
+        next += island.len();
+        island
+    };
+    Some(blocks.into_iter().map(island).collect())
 }
 
 /// `[heads, n, d]`: queries in blocks, each against the keys it may see.
@@ -108,65 +130,34 @@ fn blocks(
     Ok(if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 1)? })
 }
 
-/// `[heads, n, d]`: packed trees; consecutive equal ones run as one batch. Nobody watches or edits these.
-fn trees(q: &Tensor, k: &Tensor, v: &Tensor, list: &[Tree], pass: &Pass<'_>) -> Result<Tensor> {
+/// `[heads, n, d]`: packed trees, stretch by stretch. Nobody watches or edits these.
+fn trees(q: &Tensor, k: &Tensor, v: &Tensor, list: &[Tree], mode: Mode) -> Result<Tensor> {
     let (heads, n, d) = q.dims3()?;
     let kv_heads = k.dim(0)?;
-    let group = heads / kv_heads;
+    let covered: usize = list.iter().map(Tree::len).sum();
+    if covered != n {
+        return Err(crate::model::ModelError::Input(format!("trees of {covered} tokens do not cover {n}")));
+    }
     let mut outputs = Vec::new();
-    let (mut start, mut next) = (0, 0);
-    while next < list.len() {
-        let tree = list[next];
-        let count = list[next..].iter().take_while(|t| **t == tree).count();
-        let tokens = count * tree.len();
-        if start + tokens > n {
-            break;
-        }
-        let Tree { prefix, branches, length } = tree;
-        // [heads, count, prefix, d] and [heads, count, branches, length, d]
-        let split = |x: &Tensor| -> Result<(Tensor, Tensor)> {
-            let heads = x.dim(0)?;
-            let x = x.narrow(1, start, tokens)?.reshape((heads, count, tree.len(), d))?;
-            let twigs = x.narrow(2, prefix, branches * length)?.contiguous()?;
-            Ok((x.narrow(2, 0, prefix)?.contiguous()?, twigs.reshape((heads, count, branches, length, d))?))
-        };
-        let ((q, q_twigs), (k, k_twigs), (v, v_twigs)) = (split(q)?, split(k)?, split(v)?);
-        let trunk = shared(&q, &k, &v, [kv_heads, group, count, prefix], 0, pass.mode)?;
-        let trunk = trunk.reshape((heads, count, prefix, d))?;
-        let mut parts = vec![trunk];
-        if branches * length > 0 {
-            // Every branch sees the trunk's keys, then its own.
-            let behind = |trunk: &Tensor, twigs: &Tensor| -> Result<Tensor> {
-                let trunk = trunk.unsqueeze(2)?.broadcast_as((kv_heads, count, branches, prefix, d))?;
-                Ok(Tensor::cat(&[&trunk.contiguous()?, twigs], 3)?)
+    let mut start = 0;
+    for tree in list {
+        let mut own = start;
+        for (before, rows) in std::iter::once((0, tree.prefix)).chain(tree.branches.iter().map(|b| (tree.prefix, *b))) {
+            if rows == 0 {
+                continue;
+            }
+            let behind = |x: &Tensor| -> Result<Tensor> {
+                Ok(Tensor::cat(&[x.narrow(1, start, before)?, x.narrow(1, own, rows)?], 1)?)
             };
-            let (k, v) = (behind(&k, &k_twigs)?, behind(&v, &v_twigs)?);
-            let twigs = shared(&q_twigs, &k, &v, [kv_heads, group, count * branches, length], prefix, pass.mode)?;
-            parts.push(twigs.reshape((heads, count, branches * length, d))?);
+            let (k, v) = (behind(k)?, behind(v)?);
+            let q = q.narrow(1, own, rows)?.contiguous()?.reshape((kv_heads, heads / kv_heads * rows, d))?;
+            let probs = probabilities(&q, &k, [heads, rows, before + rows], Some(before), None, mode)?;
+            outputs.push(weigh(&probs, &v, kv_heads)?.reshape((heads, rows, d))?);
+            own += rows;
         }
-        outputs.push(Tensor::cat(&parts, 2)?.reshape((heads, tokens, d))?);
-        start += tokens;
-        next += count;
+        start = own;
     }
-    if start != n || next != list.len() {
-        return Err(crate::model::ModelError::Input(format!("trees of {start} tokens do not cover {n}")));
-    }
-    Ok(if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 1)? })
-}
-
-/// Causal attention of `[kv_heads, group, count, rows]` queries (of width d, as all here) over as many sets of keys,
-/// of which the first `before` lie before the first query; the result is ordered as the queries are.
-fn shared(q: &Tensor, k: &Tensor, v: &Tensor, shape: [usize; 4], before: usize, mode: Mode) -> Result<Tensor> {
-    let [kv_heads, group, count, rows] = shape;
-    let d = q.dim(D::Minus1)?;
-    let keys = before + rows;
-    // Queries of a group share their keys.
-    let q = q.reshape((kv_heads, group, count, rows, d))?.transpose(1, 2)?.contiguous()?;
-    let q = q.reshape((kv_heads * count, group * rows, d))?;
-    let (k, v) = (k.reshape((kv_heads * count, keys, d))?, v.reshape((kv_heads * count, keys, d))?);
-    let probs = probabilities(&q, &k, [kv_heads * count * group, rows, keys], Some(before), None, mode)?;
-    let out = weigh(&probs, &v, kv_heads * count)?.reshape((kv_heads, count, group, rows, d))?;
-    Ok(out.transpose(1, 2)?.contiguous()?)
+    Ok(Tensor::cat(&outputs, 1)?)
 }
 
 /// Attention probabilities `[heads, rows, keys]` f32 of `q` `[batch, group · rows, d]` and `k` `[batch, keys, d]`.

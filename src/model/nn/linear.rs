@@ -3,9 +3,9 @@
 
 use candle_core::{DType, Module, Tensor};
 
-use crate::model::{ModelError, Result};
 use crate::model::nn::kernels;
 use crate::model::nn::weights::{Matrix, Scope, WeightError};
+use crate::model::{ModelError, Result};
 
 /// `y = x · Wᵀ + b`, possibly several layers of one input fused along their outputs.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ impl Linear {
     /// number in `heads`.
     pub fn forward_heads<const N: usize>(&self, x: &Tensor, heads: [usize; N], dim: usize) -> Result<[Tensor; N]> {
         let tokens = x.dim(0)?;
-        let mut parts = Vec::with_capacity(N);
+        let mut outputs = Vec::with_capacity(N);
         if let Matrix::Parts(parts) = &self.weight {
             // Apart: the gradient of a slice of a fused output would be a whole output of zeros, once per slice.
             let (weights, biases): (Vec<_>, Vec<_>) = parts.iter().partition(|p| p.rank() == 2);
@@ -80,17 +80,17 @@ impl Linear {
                     Some(b) => kernels::add_bias(&y, b)?,
                     None => y,
                 };
-                parts.push(y.reshape((tokens, heads, dim))?);
+                outputs.push(y.reshape((tokens, heads, dim))?);
             }
         } else {
             let y = self.forward(x)?.reshape((tokens, heads.iter().sum::<usize>(), dim))?;
             let mut start = 0;
             for heads in heads {
-                parts.push(y.narrow(1, start, heads)?);
+                outputs.push(y.narrow(1, start, heads)?);
                 start += heads;
             }
         }
-        parts.try_into().map_err(|_| ModelError::Input(format!("this layer has not {N} parts")))
+        outputs.try_into().map_err(|_| ModelError::Input(format!("this layer has not {N} parts")))
     }
 
     /// `[tokens, in]` → `[tokens, out]`.

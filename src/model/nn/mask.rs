@@ -14,21 +14,19 @@ pub enum Mask<'a> {
     Trees(&'a [Tree]),
 }
 
-/// A prefix and the equally long branches that follow it, laid out one behind the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A prefix and the branches that follow it, laid out one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     /// Tokens that all branches share.
     pub prefix: usize,
-    /// How many branches.
-    pub branches: usize,
-    /// Tokens of each branch; the shorter ones are padded at their end, where nobody looks.
-    pub length: usize,
+    /// Tokens of each branch.
+    pub branches: Vec<usize>,
 }
 
 impl Tree {
     /// Tokens in all.
     pub fn len(&self) -> usize {
-        self.prefix + self.branches * self.length
+        self.prefix + self.branches.iter().sum::<usize>()
     }
 
     /// Whether there is no token at all.

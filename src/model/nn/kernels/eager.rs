@@ -34,7 +34,8 @@ pub fn softmax(scores: &Tensor, scale: f64, causal: Option<usize>, gaps: bool, m
         let mask: Vec<f32> = (0..rows)
             .flat_map(|r| (0..keys).map(move |k| if k <= first + r { 0.0 } else { 2.0 * NOTHING as f32 }))
             .collect();
-        scores = scores.broadcast_add(&Tensor::from_vec(mask, (rows, keys), scores.device())?.to_dtype(scores.dtype())?)?;
+        scores =
+            scores.broadcast_add(&Tensor::from_vec(mask, (rows, keys), scores.device())?.to_dtype(scores.dtype())?)?;
     }
     let probs = match mode {
         Mode::Answer => candle_nn::ops::softmax_last_dim(&scores)?,
@@ -118,8 +119,7 @@ impl CustomOp1 for Softmax {
         let keys = probs.dim(D::Minus1)?.max(1);
         let mut ds = vec![0f32; probs.elem_count()];
         let (p, slopes) = (host(probs)?, host(&g)?);
-        let rows =
-            ds.par_chunks_mut(keys).zip(p.numbers().par_chunks(keys)).zip(slopes.numbers().par_chunks(keys));
+        let rows = ds.par_chunks_mut(keys).zip(p.numbers().par_chunks(keys)).zip(slopes.numbers().par_chunks(keys));
         rows.for_each(|((ds, p), g)| simd::softmax_back(p, g, self.scale, ds));
         Ok(Some(Tensor::from_vec(ds, probs.shape(), probs.device())?))
     }
@@ -303,8 +303,7 @@ mod tests {
 
     /// Values and gradients of `f` in f32, where the kernels are, against f64, where the plain twins are.
     fn agree(shapes: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
-        let inputs: Vec<Tensor> =
-            shapes.iter().map(|s| Tensor::randn(0f64, 1.5, *s, &Device::Cpu).unwrap()).collect();
+        let inputs: Vec<Tensor> = shapes.iter().map(|s| Tensor::randn(0f64, 1.5, *s, &Device::Cpu).unwrap()).collect();
         let run = |dtype: DType| -> Vec<Vec<f64>> {
             let vars: Vec<Var> =
                 inputs.iter().map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap()).collect();

@@ -4,9 +4,11 @@
 //! of layers.
 
 mod eager;
+mod islands;
 mod simd;
 
 pub use eager::{add_bias, layer_norm, rms_norm, rope, softmax};
+pub use islands::{Island, attend_islands};
 
 use std::ops::{Deref, Range};
 
