@@ -24,8 +24,14 @@ const QUERY_BLOCK: usize = 128;
 pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask<'_>, site: Site, pass: &mut Pass<'_>) -> Result<Tensor> {
     let (heads, n, d) = q.dims3()?;
     let m = k.dim(1)?;
-    if q.device().is_cpu() && q.dtype() == DType::F32 && pass.mode == Mode::Eager && pass.tap.is_none() {
+    if q.device().is_cpu() && q.dtype() == DType::F32 {
         if let Some(islands) = islands(mask) {
+            for island in islands.iter().filter(|i| i.twigs.is_empty()) {
+                let tokens = island.start..island.start + island.trunk;
+                if wanted(pass, site, &tokens).is_some() {
+                    observe(&kernels::island_probs(q, k, island)?, site, &tokens, &tokens, pass)?;
+                }
+            }
             return Ok(kernels::attend_islands(q, k, v, islands)?);
         }
     }
@@ -198,12 +204,15 @@ fn weigh(probs: &Tensor, v: &Tensor, batch: usize) -> Result<Tensor> {
 
 /// Hands the wanted rows to the tap. The values are those that weigh `v`: watching cannot differ from doing.
 fn observe(probs: &Tensor, site: Site, queries: &Range<usize>, keys: &Range<usize>, pass: &mut Pass<'_>) -> Result<()> {
+    let Some(rows) = wanted(pass, site, queries) else { return Ok(()) };
     let Some(tap) = pass.tap.as_deref_mut() else { return Ok(()) };
-    let Rows::Range(wanted) = tap.rows(site, queries.clone()) else { return Ok(()) };
-    let (start, end) = (wanted.start.max(queries.start), wanted.end.min(queries.end));
-    if start >= end {
-        return Ok(());
-    }
-    let rows = probs.narrow(1, start - queries.start, end - start)?;
-    tap.record(site, &Observed { queries: start..end, keys: keys.clone(), probs: &rows })
+    let probs = &probs.narrow(1, rows.start - queries.start, rows.len())?;
+    tap.record(site, &Observed { queries: rows, keys: keys.clone(), probs })
+}
+
+/// Those of `queries` that are watched, if any.
+fn wanted(pass: &Pass<'_>, site: Site, queries: &Range<usize>) -> Option<Range<usize>> {
+    let Rows::Range(wanted) = pass.tap.as_deref()?.rows(site, queries.clone()) else { return None };
+    let rows = wanted.start.max(queries.start)..wanted.end.min(queries.end);
+    (!rows.is_empty()).then_some(rows)
 }

@@ -69,6 +69,24 @@ pub fn attend_islands(q: &Tensor, k: &Tensor, v: &Tensor, islands: Vec<Island>) 
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Islands { islands })
 }
 
+/// The probabilities that [`attend_islands`] weighs the values of an island without twigs by, `[heads, rows, rows]`.
+pub fn island_probs(q: &Tensor, k: &Tensor, island: &Island) -> Result<Tensor> {
+    let (q, k) = (q.contiguous()?, k.contiguous()?);
+    let (heads, rows) = (q.dim(0)?, island.trunk);
+    let (queries, keys) = (host(&q)?, host(&k)?);
+    let [queries, keys] = [Heads::new(queries.numbers(), q.shape())?, Heads::new(keys.numbers(), k.shape())?];
+    let group = heads / keys.heads.max(1);
+    let mut all = Vec::with_capacity(heads * rows * rows);
+    let mut probs = Vec::new();
+    for head in 0..heads {
+        let own = keys.rows(head / group, island.start, &(0..rows));
+        let queries = queries.rows(head, island.start, &(0..rows));
+        probabilities(queries, [&[], own], keys.d, island.causal, &mut probs);
+        all.extend_from_slice(&probs);
+    }
+    Tensor::from_vec(all, (heads, rows, rows), q.device())
+}
+
 struct Islands {
     islands: Vec<Island>,
 }

@@ -8,7 +8,7 @@ mod islands;
 mod simd;
 
 pub use eager::{add_bias, layer_norm, rms_norm, rope, softmax};
-pub use islands::{Island, attend_islands};
+pub use islands::{Island, attend_islands, island_probs};
 
 use std::ops::{Deref, Range};
 
