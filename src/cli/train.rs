@@ -1,8 +1,7 @@
 //! `modalens train`: a small Thinker on clips of the toy world.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -99,15 +98,6 @@ pub fn run(args: &Args) -> Result<Outcome> {
     options.tower_scale = args.tower_scale;
     options.save_every = args.save_every;
     options.device = device.device;
-    let cancel = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&cancel);
-    // The first Ctrl-C saves and stops; a second one stops at once.
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("stopping after this step");
-    })?;
     let pool = thread_pool(args.threads.map(usize::from), false)?;
     let results = pool.install(|| {
         let mut said = Instant::now();
@@ -129,7 +119,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
             }
             Notice::Step(_) => {}
         };
-        train(&options, &mut notify, &cancel)
+        train(&options, &mut notify, &AtomicBool::new(false))
     })?;
     if args.held_out.is_some() {
         println!("{}", results.markdown());

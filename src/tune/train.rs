@@ -89,7 +89,7 @@ impl TrainOptions {
             questions: 3,
             rate: 1e-3,
             tower_scale: 0.3,
-            save_every: 200,
+            save_every: 100,
             device: Device::Cpu,
         }
     }
