@@ -14,7 +14,7 @@ help: ## this list
 run: ## build and run on a sample
 	@.ci/packages.sh build run
 	@$(CARGO) build --release --locked
-	@.ci/sample.sh "$(TARGET)/release/modalens" tests/fixtures/tiny/ckpt
+	@.ci/sample.sh "$(TARGET)/release/modalens"
 
 test: ## every test (no network, display, GPU or sound card needed)
 	@.ci/packages.sh build test

@@ -125,7 +125,10 @@ fn bundled() -> Result<PathBuf> {
         Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(NAME)),
     ];
     let found = places.into_iter().flatten().find(|dir| dir.join("config.json").is_file());
-    found.ok_or_else(|| anyhow::anyhow!("this build ships no model yet; give one with --model DIR"))
+    found.ok_or_else(|| anyhow::anyhow!(
+            "the bundled model is not where it belongs: put the folder {NAME} of the source beside the program, or give a \
+             checkpoint with --model DIR"
+        ))
 }
 
 /// Where the hub keeps its files: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.

@@ -11,6 +11,7 @@ use crate::cli::checkpoint::Device;
 use crate::engine::DeviceChoice;
 use crate::engine::options::choose_device;
 use crate::engine::worker::thread_pool;
+use crate::tune::results::evaluate_folder;
 use crate::tune::train::{Notice, TrainOptions, train};
 
 /// Arguments of `modalens train`.
@@ -31,6 +32,10 @@ pub struct Args {
     /// Seed of weights and order
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Train nothing: ask the model in OUT every question about the aligned clips in DATA, as they are, swapped, with
+    /// one sense taken away and with a misleading caption, and print the table
+    #[arg(long, conflicts_with_all = ["held_out", "from", "work"])]
+    evaluate: bool,
     /// Folder for the state of the run [default: OUT.run]
     #[arg(long, value_name = "DIR")]
     work: Option<PathBuf>,
@@ -99,6 +104,12 @@ pub fn run(args: &Args) -> Result<Outcome> {
     options.save_every = args.save_every;
     options.device = device.device;
     let pool = thread_pool(args.threads.map(usize::from), false)?;
+    if args.evaluate {
+        let never = AtomicBool::new(false);
+        let results = pool.install(|| evaluate_folder(&args.out, &args.data, args.seed, &options.device, &never))?;
+        println!("{}", results.markdown());
+        return Ok(Outcome::Fine);
+    }
     let results = pool.install(|| {
         let mut said = Instant::now();
         let mut notify = |notice| match notice {

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod attention;
+mod bundled;
 mod checkpoint;
 mod engine;
 mod media;
