@@ -24,16 +24,15 @@ const QUERY_BLOCK: usize = 128;
 pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask<'_>, site: Site, pass: &mut Pass<'_>) -> Result<Tensor> {
     let (heads, n, d) = q.dims3()?;
     let m = k.dim(1)?;
-    if q.device().is_cpu() && q.dtype() == DType::F32 {
-        if let Some(islands) = islands(mask) {
-            for island in islands.iter().filter(|i| i.twigs.is_empty()) {
-                let tokens = island.start..island.start + island.trunk;
-                if wanted(pass, site, &tokens).is_some() {
-                    observe(&kernels::island_probs(q, k, island)?, site, &tokens, &tokens, pass)?;
-                }
+    let in_host_memory = q.device().is_cpu() && q.dtype() == DType::F32;
+    if let Some(islands) = islands(mask).filter(|_| in_host_memory) {
+        for island in islands.iter().filter(|i| i.twigs.is_empty()) {
+            let tokens = island.start..island.start + island.trunk;
+            if wanted(pass, site, &tokens).is_some() {
+                observe(&kernels::island_probs(q, k, island)?, site, &tokens, &tokens, pass)?;
             }
-            return Ok(kernels::attend_islands(q, k, v, islands)?);
         }
+        return Ok(kernels::attend_islands(q, k, v, islands)?);
     }
     let out = match mask {
         Mask::Causal => causal(q, k, v, m - n, site, pass)?,

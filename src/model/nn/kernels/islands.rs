@@ -75,7 +75,7 @@ pub fn island_probs(q: &Tensor, k: &Tensor, island: &Island) -> Result<Tensor> {
     let (heads, rows) = (q.dim(0)?, island.trunk);
     let (queries, keys) = (host(&q)?, host(&k)?);
     let [queries, keys] = [Heads::new(queries.numbers(), q.shape())?, Heads::new(keys.numbers(), k.shape())?];
-    let group = heads / keys.heads.max(1);
+    let group = heads / keys.count.max(1);
     let mut all = Vec::with_capacity(heads * rows * rows);
     let mut probs = Vec::new();
     for head in 0..heads {
@@ -95,7 +95,7 @@ struct Islands {
 #[derive(Clone, Copy)]
 struct Heads<'a> {
     numbers: &'a [f32],
-    heads: usize,
+    count: usize,
     n: usize,
     d: usize,
 }
@@ -103,7 +103,7 @@ struct Heads<'a> {
 impl<'a> Heads<'a> {
     fn new(numbers: &'a [f32], shape: &Shape) -> Result<Self> {
         let (heads, n, d) = shape.dims3()?;
-        Ok(Self { numbers, heads, n, d })
+        Ok(Self { numbers, count: heads, n, d })
     }
 
     /// Rows of one head, counted from `base`.
@@ -158,8 +158,8 @@ impl CustomOp3 for Islands {
         let q = Heads::new(contiguous(q, lq)?, lq.shape())?;
         let k = Heads::new(contiguous(k, lk)?, lk.shape())?;
         let v = Heads::new(contiguous(v, lv)?, lv.shape())?;
-        let (d, group) = (q.d, q.heads / k.heads.max(1));
-        let done = self.each(k.heads, |island, kv_head| {
+        let (d, group) = (q.d, q.count / k.count.max(1));
+        let done = self.each(k.count, |island, kv_head| {
             // [group, tokens, d]
             let mut out = vec![0f32; group * island.len() * d];
             let mut probs = Vec::new();
@@ -178,15 +178,15 @@ impl CustomOp3 for Islands {
             }
             out
         });
-        let mut out = vec![0f32; q.n * q.heads * d];
+        let mut out = vec![0f32; q.n * q.count * d];
         for (island, kv_head, values) in done {
             for (i, row) in values.chunks_exact(d).enumerate() {
                 let (g, token) = (i / island.len(), i % island.len());
-                let at = ((island.start + token) * q.heads + kv_head * group + g) * d;
+                let at = ((island.start + token) * q.count + kv_head * group + g) * d;
                 out[at..at + d].copy_from_slice(row);
             }
         }
-        Ok((CpuStorage::F32(out), (q.n, q.heads * d).into()))
+        Ok((CpuStorage::F32(out), (q.n, q.count * d).into()))
     }
 
     fn bwd(
@@ -204,8 +204,8 @@ impl CustomOp3 for Islands {
         let k = Heads::new(k.numbers(), tensors.1.shape())?;
         let v = Heads::new(v.numbers(), tensors.2.shape())?;
         let slope = slope.numbers();
-        let (d, group, heads) = (q.d, q.heads / k.heads.max(1), q.heads);
-        let done = self.each(k.heads, |island, kv_head| {
+        let (d, group, heads) = (q.d, q.count / k.count.max(1), q.count);
+        let done = self.each(k.count, |island, kv_head| {
             let length = island.len();
             // [group, tokens, d], [tokens, d], [tokens, d]
             let mut dq = vec![0f32; group * length * d];

@@ -10,15 +10,18 @@ macro_rules! dispatch {
     ($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) $body:block) => {
         $(#[$doc])*
         #[allow(unsafe_code, reason = "the AVX2 copy may only run where the processor has AVX2")]
+        #[allow(clippy::too_many_arguments, reason = "an inner loop takes its slices one by one")]
         #[inline]
         pub fn $name($($arg: $ty),*) {
             // `FUSED` says whether the processor has a fused multiply-add; without it, `mul_add` is a slow call.
             #[inline(always)]
             #[allow(clippy::inline_always, reason = "the body must be compiled with the caller's features")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
             fn body<const FUSED: bool>($($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma,f16c")]
+                #[allow(clippy::too_many_arguments, reason = "as above")]
                 fn avx2($($arg: $ty),*) { body::<true>($($arg),*); }
                 if std::arch::is_x86_feature_detected!("avx2")
                     && std::arch::is_x86_feature_detected!("fma")
