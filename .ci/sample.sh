@@ -13,5 +13,5 @@ if [ "$(find "$folder" -name '*.mp4' 2>/dev/null | wc -l)" -ne 2 ]; then
 fi
 clip=$folder/clips/000000.mp4
 other=$folder/clips/000001.mp4
-echo "The same picture with another sound: $binary ask --video $clip --audio $other --question 'What do you see?'"
+echo "The same picture with another sound: $binary $clip --audio $other"
 exec "$binary" "$clip"

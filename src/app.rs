@@ -38,6 +38,8 @@ const PLAYHEAD_TICK: Duration = Duration::from_millis(33);
 pub struct Options {
     /// A file to open.
     pub file: Option<PathBuf>,
+    /// A file whose sound takes the place of that file's own.
+    pub sound: Option<PathBuf>,
     /// The model to load, or why there is none.
     pub model: Result<LoadOptions, String>,
     /// Where sound goes.
@@ -50,7 +52,7 @@ impl Options {
     /// A window with `model` that leaves one core to the interface and gives way to it.
     pub fn new(file: Option<PathBuf>, model: Result<LoadOptions, String>) -> Self {
         let model = model.map(|m| LoadOptions { threads: m.threads.or_else(spare_threads), background: true, ..m });
-        Self { file, model, output: Output::Device, frame_stats_secs: None }
+        Self { file, sound: None, model, output: Output::Device, frame_stats_secs: None }
     }
 }
 
@@ -72,6 +74,8 @@ pub struct App {
     /// The newest sound, for lane workers to notice that they are stale.
     sound_id: Arc<AtomicU64>,
     dialog_open: Arc<AtomicBool>,
+    /// A sound to take as soon as the first clip is open.
+    first_sound: Option<PathBuf>,
     fullscreen: bool,
     fallback_font: bool,
     started: Instant,
@@ -97,6 +101,7 @@ impl App {
             output: options.output,
             sound_id: Arc::new(AtomicU64::new(0)),
             dialog_open: Arc::new(AtomicBool::new(false)),
+            first_sound: options.sound,
             fullscreen: false,
             fallback_font: false,
             started: Instant::now(),
@@ -223,6 +228,9 @@ impl App {
             Err(e) => self.apply(Event::ClipFailed { clip_id, message: e.to_string() }),
         }
         self.read_sound();
+        if let Some(sound) = self.first_sound.take() {
+            self.look_into(FileUse::Sound, sound);
+        }
     }
 
     fn set_audio(&mut self, audio: AudioSource) {

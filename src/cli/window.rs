@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::app;
 use crate::cli::{Outcome, ask, checkpoint};
-use crate::clip::ClipSpec;
+use crate::clip::{AudioSource, ClipSpec};
 use crate::event::Request;
 use crate::prompt::{DEFAULT_QUESTION, Prompt};
 use crate::settings::{Decoding, Sampling};
@@ -17,6 +17,9 @@ pub struct Args {
     /// Video, still or sound file to open
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    /// A file whose sound takes the place of FILE's own
+    #[arg(long, value_name = "FILE", requires = "file")]
+    audio: Option<PathBuf>,
     /// Play and answer for SECS seconds, print the interface's own CPU time per frame, and end
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(f64))]
     frame_stats: Option<f64>,
@@ -31,6 +34,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     }
     let model = args.checkpoint.load_options().map_err(|e| format!("{e:#}"));
     let mut options = app::Options::new(args.file.clone(), model);
+    options.sound.clone_from(&args.audio);
     options.frame_stats_secs = args.frame_stats;
     app::run(options)?;
     Ok(Outcome::Fine)
@@ -47,9 +51,13 @@ fn report(args: &Args) -> Result<Outcome> {
     eprintln!(
         "There is no display (neither DISPLAY nor WAYLAND_DISPLAY is set): the answer goes into a report instead."
     );
+    let mut clip = ClipSpec::original(file);
+    if let Some(path) = args.audio.clone() {
+        clip.audio = AudioSource::File { path, track: None };
+    }
     let request = Request {
         epoch: 0,
-        clip: ClipSpec::original(file),
+        clip,
         prompt: Prompt::question(DEFAULT_QUESTION),
         sampling: Sampling::default(),
         decoding: Decoding::default(),

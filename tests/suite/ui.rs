@@ -17,7 +17,7 @@ use modalens::event::{Event, Finish};
 use modalens::heatmap::HeatMap;
 use modalens::media::{ManualOutput, Output};
 use modalens::provenance::Provenance;
-use modalens::state::{End, Media, Model, State};
+use modalens::state::{End, Media, Model, State, sound_file};
 
 use crate::checkpoint::fixture;
 
@@ -54,8 +54,11 @@ impl Window {
     }
 
     fn open_file(files: tempfile::TempDir, file: Option<PathBuf>, model: Result<LoadOptions, String>) -> Self {
+        Self::start(files, Options::new(file, model))
+    }
+
+    fn start(files: tempfile::TempDir, mut options: Options) -> Self {
         let sound = ManualOutput::default();
-        let mut options = Options::new(file, model);
         options.output = Output::Manual(sound.clone());
         let harness = Harness::builder()
             .with_size([1280.0, 720.0])
@@ -100,6 +103,18 @@ impl Window {
     fn has(&self, label: &str) -> bool {
         self.harness.query_all_by_label(label).next().is_some()
     }
+}
+
+/// `modalens FILE --audio OTHER` opens with the sound already swapped.
+#[test]
+fn a_clip_can_open_with_another_sound() {
+    let files = tempfile::tempdir().unwrap();
+    let clip = make(files.path(), "clip.mp4", CLIP);
+    let other = make(files.path(), "other.wav", "-f lavfi -i sine=frequency=880:duration=1");
+    let options = Options { sound: Some(other.clone()), ..Options::new(Some(clip.clone()), Err("none".into())) };
+    let mut window = Window::start(files, options);
+    window.until("the other sound", |state| sound_file(&state.clip.audio) == Some(&other));
+    assert_eq!(window.state().clip.video.as_ref(), Some(&clip));
 }
 
 fn model() -> LoadOptions {
