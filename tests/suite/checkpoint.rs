@@ -127,9 +127,9 @@ fn bad_weights_are_named() {
         save(dir.path(), &tensors);
     };
     with(&|t| drop(t.remove(name)));
-    says(dir.path(), &[name, "missing"]);
+    says(dir.path(), &[name, "missing", "model.safetensors"]);
     with(&|t| drop(t.insert("thinker.model.extra".into(), t[name].clone())));
-    says(dir.path(), &["thinker.model.extra", "1 tensor(s)"]);
+    says(dir.path(), &["thinker.model.extra", "1 tensor(s)", "model.safetensors"]);
     with(&|t| drop(t.insert(name.into(), t[name].narrow(0, 0, 3).unwrap().contiguous().unwrap())));
     says(dir.path(), &[name, "shape", "[3, "]);
     with(&|t| {
@@ -162,7 +162,21 @@ fn bad_weights_are_named() {
     std::fs::write(&index, r#"{"weight_map": {"x": "gone.safetensors"}}"#).unwrap();
     says(dir.path(), &["gone.safetensors"]);
     std::fs::write(&index, "[]").unwrap();
-    says(dir.path(), &["model.safetensors.index.json"]);
+    says(dir.path(), &["model.safetensors.index.json", "not a usable shard index"]);
+
+    // Shards: one tensor in both, and one in neither.
+    std::fs::write(&index, r#"{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}"#).unwrap();
+    let shards = |first: &HashMap<String, Tensor>, second: &HashMap<String, Tensor>| {
+        candle_core::safetensors::save(first, dir.path().join("a.safetensors")).unwrap();
+        candle_core::safetensors::save(second, dir.path().join("b.safetensors")).unwrap();
+    };
+    let only: HashMap<_, _> = [(name.to_owned(), good[name].clone())].into_iter().collect();
+    shards(&good, &only);
+    says(dir.path(), &[name, "in two files", "a.safetensors", "b.safetensors"]);
+    let mut rest = good.clone();
+    rest.remove(name);
+    shards(&rest, &HashMap::new());
+    says(dir.path(), &[name, "missing", "model.safetensors.index.json"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     /// A file could not be opened or mapped.
-    #[error("cannot read the weights: {source} ({})", path.display())]
+    #[error("cannot read the tensors in {}", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -33,6 +33,24 @@ pub enum WeightError {
         /// What the parser said.
         message: String,
     },
+    /// The shard index is none.
+    #[error("not a usable shard index: {message} ({})", path.display())]
+    Index {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Two files of a checkpoint hold the same tensor.
+    #[error("tensor {name} is in two files, {} and {}; remove the one that is not meant", first.display(), second.display())]
+    Twice {
+        /// Which tensor.
+        name: String,
+        /// One file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
     /// The folder has no weights at all.
     #[error("no model.safetensors and no model.safetensors.index.json in this folder ({})", dir.display())]
     NoWeights {
@@ -44,7 +62,7 @@ pub enum WeightError {
     Missing {
         /// Which tensor.
         name: String,
-        /// File or folder that was searched.
+        /// The file that was searched, or the list of them.
         path: PathBuf,
     },
     /// A tensor has another shape than the configuration says.
@@ -86,7 +104,7 @@ pub enum WeightError {
         count: usize,
         /// The first in name order.
         first: String,
-        /// File or folder that holds them.
+        /// The file that holds the first.
         path: PathBuf,
     },
     /// The device has no room, or a conversion failed.
@@ -324,7 +342,13 @@ impl Checkpoint {
         let mut index = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             for name in file.tensors().into_keys() {
-                index.insert(name, i);
+                if let Some(other) = index.insert(name.clone(), i) {
+                    return Err(WeightError::Twice {
+                        name,
+                        first: files[other].path.clone(),
+                        second: file.path.clone(),
+                    });
+                }
             }
         }
         Ok(Self { dir: dir.to_owned(), files, index, read: RefCell::default(), hold, device: device.clone() })
@@ -337,13 +361,19 @@ impl Checkpoint {
         match unread.first() {
             None => Ok(()),
             Some(first) => {
-                Err(WeightError::Unread { count: unread.len(), first: (*first).clone(), path: self.dir.clone() })
+                let path = self.files[self.index[*first]].path.clone();
+                Err(WeightError::Unread { count: unread.len(), first: (*first).clone(), path })
             }
         }
     }
 
     fn info(&self, name: &str, shape: &[usize]) -> Result<(&TensorFile, &TensorInfo), WeightError> {
-        let missing = || WeightError::Missing { name: name.to_owned(), path: self.dir.clone() };
+        // What is missing in shards is missing in what lists them.
+        let searched = || match &self.files[..] {
+            [only] => only.path.clone(),
+            _ => self.dir.join(SHARD_INDEX),
+        };
+        let missing = || WeightError::Missing { name: name.to_owned(), path: searched() };
         let file = &self.files[*self.index.get(name).ok_or_else(missing)?];
         let info = file.info(name).ok_or_else(missing)?;
         if info.shape != shape {
@@ -383,7 +413,10 @@ impl Checkpoint {
     }
 }
 
-/// `model.safetensors.index.json`: which shard holds which tensor.
+/// Where a checkpoint in several files lists them.
+const SHARD_INDEX: &str = "model.safetensors.index.json";
+
+/// [`SHARD_INDEX`]: which shard holds which tensor.
 #[derive(serde::Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
@@ -395,13 +428,13 @@ pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     if single.is_file() {
         return Ok(vec![single]);
     }
-    let index_path = dir.join("model.safetensors.index.json");
+    let index_path = dir.join(SHARD_INDEX);
     if !index_path.is_file() {
         return Err(WeightError::NoWeights { dir: dir.to_owned() });
     }
     let text = std::fs::read_to_string(&index_path)
         .map_err(|source| WeightError::Read { path: index_path.clone(), source })?;
-    let format = |message: String| WeightError::Format { path: index_path.clone(), message };
+    let format = |message: String| WeightError::Index { path: index_path.clone(), message };
     let index: ShardIndex = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
     let mut names: Vec<_> = index.weight_map.into_values().collect();
     names.sort();
