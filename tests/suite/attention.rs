@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, IndexOp, Tensor};
+use candle_core::{DType, Device, IndexOp, Tensor};
 use modalens::model::Result;
 use modalens::model::nn::attention::attend;
 use modalens::model::nn::edit::{Edit, HeadSet, TokenSet};
-use modalens::model::nn::mask::Mask;
+use modalens::model::nn::mask::{Mask, Tree};
 use modalens::model::nn::pass::{Mode, Pass};
 use modalens::model::nn::tap::{Observed, Rows, Site, Tap, Tower};
 use modalens::model::qwen2_5_omni::thinker::Thinker;
@@ -204,7 +204,8 @@ proptest! {
     ) {
         let n = lengths.iter().sum();
         let (q, k, v) = qkv(&shape, n, n);
-        let mask = if causal { Mask::CausalBlocks(&lengths) } else { Mask::Blocks(&lengths) };
+        let trees: Vec<Tree> = lengths.iter().map(|l| Tree { prefix: *l, branches: Vec::new() }).collect();
+        let mask = if causal { Mask::Trees(&trees) } else { Mask::Blocks(&lengths) };
         for mode in [Mode::Answer, Mode::Eager] {
             let mut tap = Everything::default();
             let pass = &mut Pass { mode, tap: Some(&mut tap), ..Pass::default() };
@@ -220,6 +221,55 @@ proptest! {
                 start += length;
             }
             prop_assert_eq!(tap.rows.iter().map(|(_, r, _, _)| r.len()).sum::<usize>(), n);
+        }
+    }
+}
+
+/// Short stretches have a kernel of their own in host memory; other devices run plain operations, as f64 does here. Both
+/// give the same output and show the same rows, and what is shown weighs the values.
+#[test]
+fn the_kernel_for_stretches_is_the_plain_operations() {
+    let shape = Shape {
+        layers: 1,
+        kv_heads: 2,
+        group: 3,
+        half: 4,
+        merge: 1,
+        patch: 2,
+        window: 1,
+        n_window: 5,
+        tied: false,
+        seed: 5,
+    };
+    let lengths = [7, 7, 1, 30, 30, 30, 4];
+    let branched = [(9, vec![4, 1, 6]), (30, vec![]), (0, vec![5, 3]), (45, vec![])];
+    let branched = branched.map(|(prefix, branches)| Tree { prefix, branches });
+    let straight = lengths.map(|prefix| Tree { prefix, branches: Vec::new() });
+    for (mask, watched) in [(Mask::Blocks(&lengths), 109), (Mask::Trees(&straight), 109), (Mask::Trees(&branched), 75)]
+    {
+        let n = if watched == 109 { 109 } else { branched.iter().map(Tree::len).sum() };
+        let (q, k, v) = qkv(&shape, n, n);
+        for mode in [Mode::Answer, Mode::Eager] {
+            let run = |dtype: DType| {
+                let [q, k, v] = [&q, &k, &v].map(|t| t.to_dtype(dtype).unwrap());
+                let mut tap = Everything::default();
+                let out = attend(&q, &k, &v, mask, SITE, &mut Pass { mode, tap: Some(&mut tap), ..Pass::default() });
+                (out.unwrap().to_dtype(DType::F32).unwrap(), tap)
+            };
+            let ((ours, shown), (plain, also)) = (run(DType::F32), run(DType::F64));
+            assert!(worst(&ours, &plain) < 1e-5);
+            for tap in [&shown, &also] {
+                assert_eq!(tap.rows.iter().map(|(_, queries, _, _)| queries.len()).sum::<usize>(), watched);
+            }
+            let out = ours.reshape((n, shape.heads(), 2 * shape.half)).unwrap();
+            for ((_, queries, keys, probs), (_, _, _, other)) in shown.rows.iter().zip(&also.rows) {
+                assert!(worst(probs, other) < 1e-5);
+                for head in 0..shape.heads() {
+                    let values = v.i((head / shape.group, keys.clone())).unwrap();
+                    let weighed = probs.i(head).unwrap().matmul(&values).unwrap();
+                    assert!(worst(&weighed, &out.i((queries.clone(), head)).unwrap().contiguous().unwrap()) < 1e-5);
+                }
+            }
         }
     }
 }

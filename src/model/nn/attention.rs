@@ -24,6 +24,7 @@ const QUERY_BLOCK: usize = 128;
 pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask<'_>, site: Site, pass: &mut Pass<'_>) -> Result<Tensor> {
     let (heads, n, d) = q.dims3()?;
     let m = k.dim(1)?;
+    // Short stretches have a kernel of their own where there is one; what follows is its twin for other devices.
     let in_host_memory = q.device().is_cpu() && q.dtype() == DType::F32;
     if let Some(islands) = islands(mask).filter(|_| in_host_memory) {
         for island in islands.iter().filter(|i| i.twigs.is_empty()) {
@@ -36,9 +37,8 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask<'_>, site: Site, pa
     }
     let out = match mask {
         Mask::Causal => causal(q, k, v, m - n, site, pass)?,
-        Mask::Blocks(lengths) => blocks(q, k, v, lengths, false, site, pass)?,
-        Mask::CausalBlocks(lengths) => blocks(q, k, v, lengths, true, site, pass)?,
-        Mask::Trees(list) => trees(q, k, v, list, pass.mode)?,
+        Mask::Blocks(lengths) => blocks(q, k, v, lengths, site, pass)?,
+        Mask::Trees(list) => trees(q, k, v, list, site, pass)?,
     };
     Ok(out.transpose(0, 1)?.contiguous()?.reshape((n, heads * d))?)
 }
@@ -48,7 +48,6 @@ fn islands(mask: Mask<'_>) -> Option<Vec<Island>> {
     let (blocks, causal) = match mask {
         Mask::Causal => return None,
         Mask::Blocks(lengths) => (lengths.iter().map(|l| (*l, Vec::new())).collect::<Vec<_>>(), false),
-        Mask::CausalBlocks(lengths) => (lengths.iter().map(|l| (*l, Vec::new())).collect(), true),
         Mask::Trees(list) => (list.iter().map(|t| (t.prefix, t.branches.clone())).collect(), true),
     };
     let mut next = 0;
@@ -84,15 +83,7 @@ fn causal(q: &Tensor, k: &Tensor, v: &Tensor, offset: usize, site: Site, pass: &
 }
 
 /// `[heads, n, d]`: independent blocks; consecutive ones of equal length run as one batch.
-fn blocks(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    lengths: &[usize],
-    causal: bool,
-    site: Site,
-    pass: &mut Pass<'_>,
-) -> Result<Tensor> {
+fn blocks(q: &Tensor, k: &Tensor, v: &Tensor, lengths: &[usize], site: Site, pass: &mut Pass<'_>) -> Result<Tensor> {
     let (heads, n, d) = q.dims3()?;
     let kv_heads = k.dim(0)?;
     let group = heads / kv_heads;
@@ -114,7 +105,7 @@ fn blocks(
         };
         let (k, v) = (split(k)?, split(v)?);
         let shape = [kv_heads * count * group, length, length];
-        let probs = probabilities(&q, &k, shape, causal.then_some(0), None, pass.mode)?;
+        let probs = probabilities(&q, &k, shape, None, None, pass.mode)?;
         if pass.tap.is_some() {
             // [kv_heads, count, group, length, length]
             let split = probs.reshape((kv_heads, count, group, length * length))?;
@@ -135,8 +126,8 @@ fn blocks(
     Ok(if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 1)? })
 }
 
-/// `[heads, n, d]`: packed trees, stretch by stretch. Nobody watches or edits these.
-fn trees(q: &Tensor, k: &Tensor, v: &Tensor, list: &[Tree], mode: Mode) -> Result<Tensor> {
+/// `[heads, n, d]`: packed trees, stretch by stretch.
+fn trees(q: &Tensor, k: &Tensor, v: &Tensor, list: &[Tree], site: Site, pass: &mut Pass<'_>) -> Result<Tensor> {
     let (heads, n, d) = q.dims3()?;
     let kv_heads = k.dim(0)?;
     let covered: usize = list.iter().map(Tree::len).sum();
@@ -156,7 +147,10 @@ fn trees(q: &Tensor, k: &Tensor, v: &Tensor, list: &[Tree], mode: Mode) -> Resul
             };
             let (k, v) = (behind(k)?, behind(v)?);
             let q = q.narrow(1, own, rows)?.contiguous()?.reshape((kv_heads, heads / kv_heads * rows, d))?;
-            let probs = probabilities(&q, &k, [heads, rows, before + rows], Some(before), None, mode)?;
+            let probs = probabilities(&q, &k, [heads, rows, before + rows], Some(before), None, pass.mode)?;
+            if tree.branches.is_empty() {
+                observe(&probs, site, &(own..own + rows), &(own..own + rows), pass)?;
+            }
             outputs.push(weigh(&probs, &v, kv_heads)?.reshape((heads, rows, d))?);
             own += rows;
         }
@@ -201,7 +195,8 @@ fn weigh(probs: &Tensor, v: &Tensor, batch: usize) -> Result<Tensor> {
     Ok(probs.matmul(v)?)
 }
 
-/// Hands the wanted rows to the tap. The values are those that weigh `v`: watching cannot differ from doing.
+/// Hands the wanted rows to the tap. The values are those that weigh `v`, or what the same kernel computes again from the
+/// same numbers: watching cannot differ from doing.
 fn observe(probs: &Tensor, site: Site, queries: &Range<usize>, keys: &Range<usize>, pass: &mut Pass<'_>) -> Result<()> {
     let Some(rows) = wanted(pass, site, queries) else { return Ok(()) };
     let Some(tap) = pass.tap.as_deref_mut() else { return Ok(()) };

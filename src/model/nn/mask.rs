@@ -7,10 +7,8 @@ pub enum Mask<'a> {
     Causal,
     /// Consecutive blocks of these lengths; full attention inside a block, none across.
     Blocks(&'a [usize]),
-    /// Consecutive blocks of these lengths; causal attention inside a block, none across (packed training).
-    CausalBlocks(&'a [usize]),
-    /// Consecutive trees: every branch follows the prefix as if it were the only one (several questions about one
-    /// clip, packed for training).
+    /// Consecutive trees, none of which sees another: causal attention, in which every branch follows the prefix as if
+    /// it were the only one (several questions about one clip, packed for training). Branches cannot be watched.
     Trees(&'a [Tree]),
 }
 

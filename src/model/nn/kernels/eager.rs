@@ -92,6 +92,38 @@ fn add_up(partials: &[Vec<f32>], width: usize) -> Vec<f32> {
     all
 }
 
+/// The gradient of a norm: `back(x, w, g, dx, sums)` fills one task's rows of `dx` and adds to its `sums`, `width`
+/// numbers for each of the norm's `N` vectors. Gives the gradient of `x`, then of the vectors.
+fn norm_back<const N: usize>(
+    x: &Tensor,
+    w: &Tensor,
+    g: &Tensor,
+    back: impl Fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]) + Sync,
+) -> Result<(Tensor, [Tensor; N])> {
+    let g = g.contiguous()?;
+    let mut dx = vec![0f32; x.elem_count()];
+    let (values, gains, slopes) = (host(x)?, host(w)?, host(&g)?);
+    let (values, w, g) = (values.numbers(), gains.numbers(), slopes.numbers());
+    let (width, task) = (w.len(), (ROWS * w.len()).max(1));
+    let partials: Vec<_> = dx
+        .par_chunks_mut(task)
+        .zip(values.par_chunks(task))
+        .zip(g.par_chunks(task))
+        .map(|((dx, x), g)| {
+            let mut sums = vec![0f32; N * width];
+            back(x, w, g, dx, &mut sums);
+            sums
+        })
+        .collect();
+    let sums = Tensor::from_vec(add_up(&partials, N * width), (N, width), x.device())?;
+    let mut vectors = Vec::with_capacity(N);
+    for i in 0..N {
+        vectors.push(sums.get(i)?);
+    }
+    let Ok(vectors) = vectors.try_into() else { candle_core::bail!("a norm has {N} vectors") };
+    Ok((Tensor::from_vec(dx, x.shape(), x.device())?, vectors))
+}
+
 struct Softmax {
     scale: f32,
     causal: Option<usize>,
@@ -144,24 +176,10 @@ impl CustomOp2 for RmsNorm {
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let g = g.contiguous()?;
-        let mut dx = vec![0f32; x.elem_count()];
-        let (values, gains, slopes) = (host(x)?, host(w)?, host(&g)?);
-        let (x_all, w, g) = (values.numbers(), gains.numbers(), slopes.numbers());
-        let width = w.len();
-        let task = (ROWS * width).max(1);
-        let partials: Vec<_> = dx
-            .par_chunks_mut(task)
-            .zip(x_all.par_chunks(task))
-            .zip(g.par_chunks(task))
-            .map(|((dx, x), g)| {
-                let mut dw = vec![0f32; width];
-                simd::rms_norm_back(x, w, g, self.eps, dx, &mut dw);
-                dw
-            })
-            .collect();
-        let dx = Tensor::from_vec(dx, x.shape(), x.device())?;
-        let dw = Tensor::from_vec(add_up(&partials, width), width, x.device())?;
+        let back = |x: &[f32], w: &[f32], g: &[f32], dx: &mut [f32], dw: &mut [f32]| {
+            simd::rms_norm_back(x, w, g, self.eps, dx, dw);
+        };
+        let (dx, [dw]) = norm_back(x, w, g, back)?;
         Ok((Some(dx), Some(dw)))
     }
 }
@@ -200,31 +218,12 @@ impl CustomOp3 for LayerNorm {
         _: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let g = g.contiguous()?;
-        let mut dx = vec![0f32; x.elem_count()];
-        let (values, gains, slopes) = (host(x)?, host(w)?, host(&g)?);
-        let (x_all, w, g) = (values.numbers(), gains.numbers(), slopes.numbers());
-        let width = w.len();
-        let task = (ROWS * width).max(1);
-        let partials: Vec<_> = dx
-            .par_chunks_mut(task)
-            .zip(x_all.par_chunks(task))
-            .zip(g.par_chunks(task))
-            .map(|((dx, x), g)| {
-                let mut sums = vec![0f32; 2 * width];
-                let (dw, db) = sums.split_at_mut(width);
-                simd::layer_norm_back(x, w, g, self.eps, &mut vec![0f32; width], dx, dw, db);
-                sums
-            })
-            .collect();
-        let mut dw = add_up(&partials, 2 * width);
-        let db = dw.split_off(width);
-        let device = x.device();
-        Ok((
-            Some(Tensor::from_vec(dx, x.shape(), device)?),
-            Some(Tensor::from_vec(dw, width, device)?),
-            Some(Tensor::from_vec(db, width, device)?),
-        ))
+        let back = |x: &[f32], w: &[f32], g: &[f32], dx: &mut [f32], sums: &mut [f32]| {
+            let (dw, db) = sums.split_at_mut(w.len());
+            simd::layer_norm_back(x, w, g, self.eps, &mut vec![0f32; w.len()], dx, dw, db);
+        };
+        let (dx, [dw, db]) = norm_back(x, w, g, back)?;
+        Ok((Some(dx), Some(dw), Some(db)))
     }
 }
 
