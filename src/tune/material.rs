@@ -13,7 +13,7 @@ use crate::sampled::{SAMPLE_RATE, SampledAudio, SampledClip, SampledVideo};
 use crate::settings::Sampling;
 use crate::tune::TuneError;
 use crate::world::rng::{Noise, Rng};
-use crate::world::{Captions, Class, Condition, Kind, Position, Question, Truth, read_metadata};
+use crate::world::{Captions, Class, Condition, Kind, Position, Question, Row, Truth, read_metadata};
 
 /// A decoded clip at the model's picture size.
 #[derive(Debug, Clone)]
@@ -24,23 +24,30 @@ pub struct Sample {
     pub truth: Truth,
 }
 
-/// Decodes every clip of a `VideoFolder` as a model would be given it. `progress(done, all)` after each.
-pub fn load(
-    folder: &Path,
-    processor: &Processor,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<Vec<Sample>, TuneError> {
+/// The clips of a `VideoFolder`, none decoded yet.
+///
+/// Fails where there are not two aligned clips or any other: the other conditions are made from aligned ones.
+pub fn rows(folder: &Path) -> Result<Vec<Row>, TuneError> {
     let rows = read_metadata(folder)?;
-    let done = std::sync::atomic::AtomicUsize::new(0);
-    rows.par_iter()
+    if rows.len() < 2 || rows.iter().any(|row| row.truth.condition != Condition::Aligned) {
+        return Err(TuneError::Options(format!(
+            "this needs aligned clips, at least two; other conditions are made from them ({})",
+            folder.display()
+        )));
+    }
+    Ok(rows)
+}
+
+/// Decodes every clip of a `VideoFolder` ([`rows`]) as a model would be given it.
+pub fn load(folder: &Path, processor: &Processor) -> Result<Vec<Sample>, TuneError> {
+    rows(folder)?
+        .par_iter()
         .map(|row| {
             let path = folder.join(&row.file_name);
             let sampling = Sampling::default();
             let (clip, _) = media::sample_clip_with(&ClipSpec::original(&path), &sampling, &|| false, &mut |image| {
                 processor.shrink(image, &sampling)
             })?;
-            let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-            progress(done, rows.len());
             Ok(Sample { clip, truth: row.truth.clone() })
         })
         .collect()
@@ -94,7 +101,7 @@ pub fn case(
     };
     let (mut clip, mut truth) = stage(sample, other, condition, mix == Mix::Base, rng);
     if mix == Mix::Base {
-        vary(&mut clip, &mut truth, rng);
+        augment(&mut clip, &mut truth, rng);
     }
     let truth = &truth;
     let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|k| k.answer(truth).is_some()).collect();
@@ -162,7 +169,7 @@ fn stage(sample: &Sample, other: &Sample, condition: Condition, vary: bool, rng:
 }
 
 /// The same clip seen in a mirror, or louder or softer: clips cost more to make than to learn from twice.
-fn vary(clip: &mut SampledClip, truth: &mut Truth, rng: &mut Rng) {
+fn augment(clip: &mut SampledClip, truth: &mut Truth, rng: &mut Rng) {
     if rng.chance(0.5) {
         for frame in clip.video.iter_mut().flat_map(|video| &mut video.frames) {
             mirror(frame);
@@ -219,7 +226,7 @@ mod tests {
         let (mut mirrored, mut louder) = (0, 0);
         for index in 0..40 {
             let (mut clip, mut truth) = (clip.clone(), truth.clone());
-            vary(&mut clip, &mut truth, &mut Rng::new(1, index, crate::world::rng::Stream::Batch));
+            augment(&mut clip, &mut truth, &mut Rng::new(1, index, crate::world::rng::Stream::Batch));
             let frame = &clip.video.unwrap().frames[0];
             let [x0, y0, x1, y1] = truth.boxes[0];
             assert!(x0 < x1 && y0 < y1);

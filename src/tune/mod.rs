@@ -25,7 +25,7 @@ pub enum TuneError {
     #[error("{0}")]
     Options(String),
     /// A file could not be read.
-    #[error("cannot read: {source} ({})", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum TuneError {
         source: std::io::Error,
     },
     /// A file could not be written.
-    #[error("cannot write: {source} ({})", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// Which file.
         path: PathBuf,

@@ -132,7 +132,7 @@ pub fn evaluate_folder(
 ) -> Result<Results, TuneError> {
     let thinker = Thinker::open(model, Hold::F32, device)?;
     let processor = Processor::load(model, thinker.config())?;
-    let samples = material::load(data, &processor, &|_, _| {})?;
+    let samples = material::load(data, &processor)?;
     evaluate(&thinker, &processor, &samples, seed, cancel)
 }
 

@@ -22,7 +22,6 @@ use crate::tune::optimizer::{AdamW, Optimizer, Schedule};
 use crate::tune::results::{Results, Score, evaluate, pick_other};
 use crate::tune::tower::{self, Sense};
 use crate::tune::variables::{self, Vars};
-use crate::world::Condition;
 use crate::world::rng::{Rng, Stream};
 
 /// Name of the last stage.
@@ -138,6 +137,10 @@ pub fn train(
     cancel: &AtomicBool,
 ) -> Result<Results, TuneError> {
     check(options)?;
+    // Before hours of pretraining, not after them.
+    for folder in std::iter::once(&options.data).chain(&options.held_out) {
+        material::rows(folder)?;
+    }
     for dir in [&options.out, &options.work] {
         std::fs::create_dir_all(dir).map_err(|source| TuneError::Write { path: dir.clone(), source })?;
     }
@@ -169,7 +172,7 @@ pub fn train(
     match &options.held_out {
         None => Ok(Results::default()),
         Some(folder) => {
-            let samples = material::load(folder, &processor, &|_, _| {})?;
+            let samples = material::load(folder, &processor)?;
             evaluate(&thinker, &processor, &samples, options.seed, cancel)
         }
     }
@@ -273,13 +276,7 @@ impl Run<'_> {
 
     fn answers(&self, notify: &mut dyn FnMut(Notice)) -> Result<(), TuneError> {
         let o = self.options;
-        let samples = material::load(&o.data, self.processor, &|_, _| {})?;
-        if samples.len() < 2 || samples.iter().any(|s| s.truth.condition != Condition::Aligned) {
-            return Err(TuneError::Options(format!(
-                "training needs aligned clips, at least two; other conditions are made from them ({})",
-                o.data.display()
-            )));
-        }
+        let samples = material::load(&o.data, self.processor)?;
         notify(Notice::Line(format!("{} clips decoded", samples.len())));
         let schedule = Schedule { peak: o.rate, warmup: (o.steps / 20).clamp(1, 200), steps: o.steps };
         let scale = |name: &str| if name.starts_with("thinker.model.") { 1.0 } else { o.tower_scale };

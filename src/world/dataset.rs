@@ -28,7 +28,7 @@ pub enum WorldError {
     #[error("this folder already exists and is not empty; name a new one ({})", .0.display())]
     Exists(PathBuf),
     /// A file or folder could not be written.
-    #[error("cannot write the clips: {source} ({})", path.display())]
+    #[error("cannot write the clips to {}", path.display())]
     Write {
         /// Which file or folder.
         path: PathBuf,

@@ -16,7 +16,7 @@ use modalens::sampled::{SAMPLE_RATE, SampledAudio, SampledClip, SampledVideo};
 use modalens::settings::Sampling;
 use modalens::tune::bundle::{self, Shape};
 use modalens::tune::material::{self, Case, Mix, Sample};
-use modalens::tune::{Notice, TrainOptions, TuneError, answer, train, variables};
+use modalens::tune::{Notice, TrainOptions, TuneError, answer, evaluate_folder, train, variables};
 use modalens::world::clip::Clip;
 use modalens::world::rng::{Rng, Stream};
 use modalens::world::{Condition, Kind, Options, write_dataset};
@@ -238,6 +238,32 @@ fn a_short_run_learns_and_an_interrupted_one_ends_the_same() {
     };
     train(&warm, &mut notify, &AtomicBool::new(false)).unwrap();
     assert!(first.unwrap() < 0.8 * before, "a warm start began at {first:?}, a cold one at {before}");
+}
+
+/// What is wrong with the clips is said before hours of pretraining, and the other conditions are made from aligned
+/// clips only.
+#[test]
+fn clips_that_cannot_be_learnt_from_are_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stages = 0;
+    let mut notify = |_: Notice| stages += 1;
+    let nowhere = short(folder.path(), "out");
+    assert!(train(&nowhere, &mut notify, &AtomicBool::new(false)).is_err());
+    let options = Options {
+        out: folder.path().join("clips"),
+        count: 2,
+        seed: 4,
+        condition: Some(Condition::Swapped),
+        speed: EncodeSpeed::Fastest,
+    };
+    write_dataset(&options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+    let swapped = short(folder.path(), "out");
+    assert!(matches!(train(&swapped, &mut notify, &AtomicBool::new(false)), Err(TuneError::Options(_))));
+    assert_eq!(stages, 0);
+    assert!(!folder.path().join("out").exists(), "nothing is written for a run that cannot begin");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/model");
+    let judged = evaluate_folder(&model, &options.out, 1, &Device::Cpu, &AtomicBool::new(false));
+    assert!(matches!(judged, Err(TuneError::Options(_))));
 }
 
 #[test]
