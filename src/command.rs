@@ -151,7 +151,7 @@ shortcuts! {
     chord(Key::M), "M", "Mute or unmute" => Command::ToggleMute;
     chord(Key::H), "H", "Show or hide the heat maps" => Command::ToggleHeat;
     chord(Key::F), "F", "Full screen" => Command::ToggleFullscreen;
-    ctrl(Key::Enter), "Ctrl+Enter", "Ask the question" => Command::Ask;
+    ctrl(Key::Enter), "Ctrl+Enter", "Ask the question (in its field, Enter does)" => Command::Ask;
     ctrl(Key::O), "Ctrl+O", "Open a video" => Command::Choose(FileUse::Clip);
     Chord { in_text: true, ..chord(Key::Escape) }, "Esc", "Close, leave full screen, clear the locked token"
         => Command::Escape;

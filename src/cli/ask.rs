@@ -234,11 +234,12 @@ fn print_summary(answer: &Answer) -> Result<()> {
         percent(audio),
         percent(text)
     )?;
-    writeln!(
-        out,
-        "{} prompt tokens, first token after {:.0} ms, {:.1} tokens/s",
-        answer.prompt_tokens, answer.timing.first_token, answer.tokens_per_s
-    )?;
+    write!(out, "{} prompt tokens, first token after {:.0} ms", answer.prompt_tokens, answer.timing.first_token)?;
+    // One token has no pace.
+    if answer.tokens_per_s > 0.0 {
+        write!(out, ", {:.1} tokens/s", answer.tokens_per_s)?;
+    }
+    writeln!(out)?;
     Ok(())
 }
 

@@ -106,13 +106,15 @@ fn page(request: &Request, answer: &Answer, model: &ModelInfo, overlay: Option<&
         ),
     );
     let t = &answer.timing;
+    // One token has no pace.
+    let pace = if answer.tokens_per_s > 0.0 { format!("{:.1}", answer.tokens_per_s) } else { "–".to_owned() };
     put(
         &mut body,
         format_args!(
             "<h2>Run</h2><table><tr><th>decode</th><th>vision</th><th>audio</th><th>prefill</th><th>first token</th>\
              <th>total</th><th>tokens/s</th></tr><tr><td>{:.0} ms</td><td>{:.0} ms</td><td>{:.0} ms</td><td>{:.0} ms</td>\
-             <td>{:.0} ms</td><td>{:.0} ms</td><td>{:.1}</td></tr></table>",
-            t.decode, t.vision, t.audio, t.prefill, t.first_token, t.total, answer.tokens_per_s
+             <td>{:.0} ms</td><td>{:.0} ms</td><td>{pace}</td></tr></table>",
+            t.decode, t.vision, t.audio, t.prefill, t.first_token, t.total
         ),
     );
     if let Some(clip) = &request.clip.video {

@@ -70,9 +70,13 @@ pub fn stage_line(run: &Run, now_secs: f64) -> String {
             break; // The end mark.
         }
         let until = run.stages.get(i + 1).map_or(now_secs, |next| next.1);
-        let count = if *stage == Stage::Answer { format!("{} ", run.tokens.len()) } else { String::new() };
+        let what = match (stage, run.tokens.len()) {
+            (Stage::Answer, 1) => "1 token".to_owned(),
+            (Stage::Answer, n) => format!("{n} tokens"),
+            (stage, _) => stage_name(*stage).to_owned(),
+        };
         let mark = if last { "…" } else { "" };
-        parts.push(format!("{count}{}{mark} {}", stage_name(*stage), seconds(until - at)));
+        parts.push(format!("{what}{mark} {}", seconds(until - at)));
     }
     match &run.end {
         Some(End::Answered(answer)) => {
@@ -88,7 +92,8 @@ pub fn stage_line(run: &Run, now_secs: f64) -> String {
         None if parts.is_empty() => parts.push(format!("waiting… {}", seconds(now_secs - run.started_secs))),
         None => {}
     }
-    parts.join("  ·  ")
+    // A line breaks between parts, never within one.
+    parts.iter().map(|part| part.replace(' ', "\u{a0}")).collect::<Vec<_>>().join("  · ")
 }
 
 fn answer_card(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {

@@ -17,6 +17,8 @@ use crate::time::Span;
 /// Width of the names at the left.
 const GUTTER: f32 = 64.0;
 const RULER: f32 = 18.0;
+/// Width from which on an empty stretch says why it is empty.
+const ROOM_FOR_A_HINT: f32 = 180.0;
 /// The shortest visible span in seconds.
 const SHORTEST: f64 = 0.05;
 
@@ -149,7 +151,14 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     let hint = |rect: Rect, text: &str| {
         ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), theme::WEAK);
     };
-    if state.lanes.is_none() {
+    if let Some(lanes) = &state.lanes {
+        // A sound that ends early, or one cut where the model's hearing ends.
+        let end = lanes.start_secs + lanes.samples.len() as f64 / f64::from(lanes.rate);
+        let silent = Rect::from_min_max(Pos2::new(x_of(end).max(x0), wave.top()), wave.max);
+        if silent.width() > ROOM_FOR_A_HINT {
+            hint(silent, "The model hears nothing here");
+        }
+    } else {
         hint(wave, if state.lanes_pending { "Reading the sound…" } else { "No sound" });
     }
     if shown.is_none() {
