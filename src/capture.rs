@@ -109,7 +109,7 @@ impl Share {
 }
 
 impl ShareDetail {
-    /// Splits the text mass of a key distribution `[keys]` by part.
+    /// Splits the text mass of a key distribution `[keys]` by part; keys beyond the provenance are the answer's.
     pub fn of(mean: &[f32], provenance: &Provenance) -> Self {
         let mut detail = Self::default();
         for (i, p) in mean.iter().enumerate() {
@@ -129,6 +129,19 @@ impl ShareDetail {
             *slot += f64::from(*p);
         }
         detail
+    }
+
+    /// The mean of several; zero for none.
+    pub fn mean_of(details: &[Self]) -> Self {
+        let mean = |part: fn(&Self) -> f64| details.iter().map(part).sum::<f64>() / details.len().max(1) as f64;
+        Self {
+            system: mean(|d| d.system),
+            caption: mean(|d| d.caption),
+            context: mean(|d| d.context),
+            question: mean(|d| d.question),
+            special: mean(|d| d.special),
+            answer: mean(|d| d.answer),
+        }
     }
 }
 

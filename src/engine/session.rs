@@ -206,7 +206,7 @@ impl Session {
             bytes = end;
         }
         let share = Share::mean_of(answered.tokens.iter().map(|t| &t.share));
-        let share_detail = mean_detail(&answered.tokens, &provenance);
+        let share_detail = ShareDetail::mean_of(&answered.details);
         let counts = inputs.provenance.counts();
         let tokens = [Kind::Video, Kind::Audio].map(|k| counts[k as usize]);
         let density = share.density([tokens[0], tokens[1], inputs.ids.len() - tokens[0] - tokens[1]]);
@@ -275,6 +275,7 @@ impl Session {
             (run.notify)(Update::Token(token.clone()));
             let k = answered.tokens.len();
             answered.tokens.push(token);
+            answered.details.push(ShareDetail::of(&mean, &inputs.provenance));
             last_token_at = Instant::now();
             if answered.tokens.len() >= most {
                 break Finish::Length;
@@ -461,6 +462,8 @@ impl Session {
 #[derive(Default)]
 struct Answered {
     tokens: Vec<AnswerToken>,
+    /// How each token's attention to the text splits by part, one per token.
+    details: Vec<ShareDetail>,
     /// Bytes of an unfinished character at the end, made printable.
     decoder_tail: String,
     /// Seconds between the first and the last token.
@@ -476,21 +479,6 @@ fn pass_of<'b>(run: &'b Run<'_>, recorder: Option<&'b mut Recorder>) -> Pass<'b>
 fn take_row(recorder: Option<Recorder>, layers: usize) -> crate::model::Result<AttentionRow> {
     let empty = AttentionRow { query: 0, layers: 0, heads: 0, keys: 0, probs: Vec::new() };
     recorder.map_or(Ok(empty), |r| r.take(layers))
-}
-
-fn mean_detail(tokens: &[AnswerToken], provenance: &Provenance) -> ShareDetail {
-    let mut sum = ShareDetail::default();
-    let n = tokens.len().max(1) as f64;
-    for token in tokens {
-        let d = ShareDetail::of(&token.row.mean(), provenance);
-        sum.system += d.system / n;
-        sum.caption += d.caption / n;
-        sum.context += d.context / n;
-        sum.question += d.question / n;
-        sum.special += d.special / n;
-        sum.answer += d.answer / n;
-    }
-    sum
 }
 
 fn missing_checkpoint(error: crate::model::qwen2_5_omni::config::ConfigError, dir: &std::path::Path) -> anyhow::Error {
