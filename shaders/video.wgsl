@@ -1,6 +1,6 @@
 // One decoded picture, plane by plane, to RGB: matrix and range as one affine map of raw samples, chroma
 // siting as an offset of the sampling position, rotation as a map of coordinates. Integer textures and
-// hand-made bilinear sampling, so that 8 to 16 bits take one path that needs no optional feature.
+// hand-made bilinear and bicubic sampling, so that 8 to 16 bits take one path that needs no optional feature.
 
 struct Video {
     // rgb = (rows · (y, u, v, 1)), raw integer samples in, 0…1 out.
@@ -12,7 +12,7 @@ struct Video {
     // Chroma position in chroma samples = luma position · scale + offset.
     chroma_scale: vec2<f32>,
     chroma_offset: vec2<f32>,
-    // 0 three planes, 1 two planes (UV interleaved), 2 gray, 3 RGBA.
+    // 0 three planes, 1 two planes (UV interleaved), 2 gray, 3 RGBA; 4 and 5 are 0 and 1 with bicubic chroma.
     kind: u32,
     // Samples per axis and target pixel: above 1 when the picture is shrunk by more than 2.
     taps: u32,
@@ -57,6 +57,63 @@ fn bilinear_two(plane: texture_2d<u32>, at: vec2<f32>) -> vec2<f32> {
     );
 }
 
+// Bicubic weights of the four samples around a position, `part` of the way from the second to the third: the kernel
+// that FFmpeg's scaler uses (a = -0.6).
+fn cubic_weights(part: f32) -> vec4<f32> {
+    let a = -0.6;
+    let d = vec4<f32>(1.0 + part, part, 1.0 - part, 2.0 - part);
+    let near = ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0;
+    let far = ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a;
+    return vec4<f32>(far.x, near.y, near.z, far.w);
+}
+
+// Two rows of two texels each, in a gather's order, weighted.
+fn weighted(four: vec4<u32>, across: vec2<f32>, down: vec2<f32>) -> f32 {
+    let v = vec4<f32>(four);
+    return dot(across, v.wz) * down.x + dot(across, v.xy) * down.y;
+}
+
+// The sixteen texels around `at` in four gathers: bicubic, edges repeated.
+struct Sixteen {
+    uv: vec2<f32>,
+    step: vec2<f32>,
+    across: vec4<f32>,
+    down: vec4<f32>,
+}
+
+fn sixteen(plane: texture_2d<u32>, at: vec2<f32>) -> Sixteen {
+    let p = at - vec2<f32>(0.5);
+    let base = floor(p);
+    let part = p - base;
+    let size = vec2<f32>(textureDimensions(plane));
+    return Sixteen(base / size, vec2<f32>(2.0) / size, cubic_weights(part.x), cubic_weights(part.y));
+}
+
+fn bicubic(plane: texture_2d<u32>, at: vec2<f32>) -> f32 {
+    let s = sixteen(plane, at);
+    let right = vec2<f32>(s.step.x, 0.0);
+    let below = vec2<f32>(0.0, s.step.y);
+    return weighted(textureGather(0, plane, nearest, s.uv), s.across.xy, s.down.xy)
+        + weighted(textureGather(0, plane, nearest, s.uv + right), s.across.zw, s.down.xy)
+        + weighted(textureGather(0, plane, nearest, s.uv + below), s.across.xy, s.down.zw)
+        + weighted(textureGather(0, plane, nearest, s.uv + s.step), s.across.zw, s.down.zw);
+}
+
+fn bicubic_two(plane: texture_2d<u32>, at: vec2<f32>) -> vec2<f32> {
+    let s = sixteen(plane, at);
+    let right = vec2<f32>(s.step.x, 0.0);
+    let below = vec2<f32>(0.0, s.step.y);
+    let u = weighted(textureGather(0, plane, nearest, s.uv), s.across.xy, s.down.xy)
+        + weighted(textureGather(0, plane, nearest, s.uv + right), s.across.zw, s.down.xy)
+        + weighted(textureGather(0, plane, nearest, s.uv + below), s.across.xy, s.down.zw)
+        + weighted(textureGather(0, plane, nearest, s.uv + s.step), s.across.zw, s.down.zw);
+    let v = weighted(textureGather(1, plane, nearest, s.uv), s.across.xy, s.down.xy)
+        + weighted(textureGather(1, plane, nearest, s.uv + right), s.across.zw, s.down.xy)
+        + weighted(textureGather(1, plane, nearest, s.uv + below), s.across.xy, s.down.zw)
+        + weighted(textureGather(1, plane, nearest, s.uv + s.step), s.across.zw, s.down.zw);
+    return vec2<f32>(u, v);
+}
+
 fn rgb_at(uv: vec2<f32>) -> vec3<f32> {
     let display = vec3<f32>(uv, 1.0);
     let source = vec2<f32>(
@@ -72,6 +129,12 @@ fn rgb_at(uv: vec2<f32>) -> vec3<f32> {
         }
         case 1u: {
             yuv = vec4<f32>(bilinear(plane_0, at), bilinear_two(plane_1, chroma), 1.0);
+        }
+        case 4u: {
+            yuv = vec4<f32>(bilinear(plane_0, at), bicubic(plane_1, chroma), bicubic(plane_2, chroma), 1.0);
+        }
+        case 5u: {
+            yuv = vec4<f32>(bilinear(plane_0, at), bicubic_two(plane_1, chroma), 1.0);
         }
         case 2u: {
             yuv.x = bilinear(plane_0, at);

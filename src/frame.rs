@@ -84,6 +84,10 @@ pub trait Planes: Send + Sync {
     fn pts_secs(&self) -> f64;
     /// Clockwise rotation to apply when shown: 0, 90, 180 or 270 degrees.
     fn rotation_degrees(&self) -> u16;
+    /// Whether left and right change places when shown, before the rotation.
+    fn mirrored(&self) -> bool {
+        false
+    }
     /// Width of a sample divided by its height (1.0 for square pixels).
     fn pixel_aspect(&self) -> f64;
 }

@@ -46,6 +46,21 @@ fn print_text(probe: &Probe) {
             v.range,
             v.chroma_siting
         );
+        if v.interlaced {
+            println!("         interlaced: deinterlaced when shown and sampled, one picture per frame");
+        }
+        match (v.mirrored, v.rotation_degrees) {
+            (false, 0) => {}
+            (mirrored, degrees) => {
+                println!(
+                    "         {}turned by {degrees} degrees when shown",
+                    if mirrored { "mirrored and " } else { "" }
+                );
+            }
+        }
+        if let Some(hdr) = v.hdr {
+            println!("         HDR ({hdr}): shown and used as it is stored, not tone-mapped, so it looks flat");
+        }
     }
     for a in &probe.audio {
         println!(

@@ -44,7 +44,9 @@ impl Headless {
             ..Default::default()
         }))
         .map_err(|e| GpuError::NoDevice { adapter: adapter_name.clone(), reason: e.to_string() })?;
-        let video = VideoRenderer::new(&device, HEADLESS_FORMAT);
+        let mut video = VideoRenderer::new(&device, HEADLESS_FORMAT);
+        // What is written to a file is exact, whatever draws it.
+        video.set_cubic_chroma(true);
         let overlay = OverlayRenderer::new(&device, HEADLESS_FORMAT);
         Ok(Self { device, queue, adapter_name, video, overlay })
     }
@@ -62,6 +64,11 @@ impl Headless {
     /// The device's queue.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.queue
+    }
+
+    /// Bicubic chroma (how it begins) or bilinear: see [`VideoRenderer::set_cubic_chroma`].
+    pub fn set_cubic_chroma(&mut self, cubic: bool) {
+        self.video.set_cubic_chroma(cubic);
     }
 
     /// Draws `frame` upright at `size` (width, height) with `heat` over it; returns `[height, width, 4]` bytes of

@@ -23,7 +23,7 @@ pub struct VideoUniform {
     pub chroma_scale: [f32; 2],
     /// Chroma position of luma position zero.
     pub chroma_offset: [f32; 2],
-    /// 0 three planes, 1 NV12, 2 gray, 3 RGBA.
+    /// 0 three planes, 1 NV12, 2 gray, 3 RGBA; 4 and 5 are 0 and 1 with bicubic chroma.
     pub kind: u32,
     /// Samples per axis and target pixel.
     pub taps: u32,
@@ -69,20 +69,26 @@ pub fn rgb_from_yuv(layout: PixelLayout, color: ColorInfo) -> [[f32; 4]; 3] {
     ]
 }
 
-/// The map from upright (u, v) to source (s, t) for a clockwise rotation when shown.
-pub fn source_from_display(rotation_degrees: u16) -> [[f32; 4]; 2] {
-    match rotation_degrees % 360 {
+/// The map from upright (u, v) to source (s, t) for a picture that is mirrored (or not) and then turned clockwise when
+/// shown.
+pub fn source_from_display(rotation_degrees: u16, mirrored: bool) -> [[f32; 4]; 2] {
+    let [s, t] = match rotation_degrees % 360 {
         90 => [[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 1.0, 0.0]],
         180 => [[-1.0, 0.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0]],
         270 => [[0.0, -1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]],
         _ => [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]],
-    }
+    };
+    if mirrored { [[-s[0], -s[1], 1.0 - s[2], 0.0], t] } else { [s, t] }
 }
 
-/// Scale and offset of one axis: chroma position = luma position · scale + offset, both in samples.
-pub fn chroma_axis(log2: u8, cosited: bool) -> [f32; 2] {
-    let scale = 1.0 / f32::from(1u16 << log2.min(8));
-    [scale, if cosited { 0.5 - 0.5 * scale } else { 0.0 }]
+/// Scale and offset of one axis: chroma position = luma position · scale + offset, both in samples. `luma` and
+/// `chroma` are the planes' lengths along it.
+///
+/// An odd length has half a chroma sample too many. Like FFmpeg's scaler, through which a model's frames go, this
+/// spreads the chroma plane evenly over the luma plane, so both see the same colours at the far edge.
+pub fn chroma_axis([luma, chroma]: [u32; 2], log2: u8, cosited: bool) -> [f32; 2] {
+    let scale = chroma as f32 / luma.max(1) as f32;
+    [scale, if cosited { 0.5 - 0.5 / f32::from(1u16 << log2.min(8)) } else { 0.0 }]
 }
 
 /// What a plane of a layout must look like.
@@ -138,6 +144,11 @@ pub struct VideoRenderer {
     nothing: DataTexture,
     bind_group: Option<wgpu::BindGroup>,
     uniform: VideoUniform,
+    /// The shader's case for the uploaded layout, with bilinear chroma.
+    plain_kind: u32,
+    /// Whether chroma is subsampled, so that its interpolation matters.
+    subsampled: bool,
+    cubic_chroma: bool,
     display_size: [u32; 2],
 }
 
@@ -156,7 +167,26 @@ impl VideoRenderer {
             bytemuck::bytes_of(&uniform),
         );
         let nothing = DataTexture::new(device, 1, 1, wgpu::TextureFormat::R8Uint);
-        Self { pipeline, planes: [None, None, None], nothing, bind_group: None, uniform, display_size: [0, 0] }
+        // Sixteen texels instead of four per chroma sample are nothing to a graphics card, and much to a processor that
+        // plays one.
+        let cubic_chroma = device.adapter_info().device_type != wgpu::DeviceType::Cpu;
+        Self {
+            pipeline,
+            planes: [None, None, None],
+            nothing,
+            bind_group: None,
+            uniform,
+            plain_kind: 0,
+            subsampled: false,
+            cubic_chroma,
+            display_size: [0, 0],
+        }
+    }
+
+    /// Chooses how subsampled chroma is brought to full size: bicubic, as FFmpeg does it, or bilinear. A new renderer
+    /// takes bicubic unless the device is a processor.
+    pub fn set_cubic_chroma(&mut self, cubic: bool) {
+        self.cubic_chroma = cubic;
     }
 
     /// Copies the planes to the device, rows of `stride` bytes as they are. A picture beyond the device's texture
@@ -187,7 +217,7 @@ impl VideoRenderer {
         let limit = device.limits().max_texture_dimension_2d;
         let step = width.max(height).div_ceil(limit).max(1);
         let mut renewed = self.bind_group.is_none();
-        let mut first = [width, height];
+        let mut uploaded = [[width, height]; 2];
         for (index, (plane, shape)) in planes.iter().zip(&shapes).enumerate() {
             let aligned = (plane.stride as u32).is_multiple_of(shape.texel_bytes);
             let (data, bytes_per_row, w, h) = if aligned || step > 1 {
@@ -198,8 +228,8 @@ impl VideoRenderer {
                 let rows = plane.data.chunks(plane.stride).take(shape.height as usize);
                 (Cow::Owned(rows.flat_map(|r| &r[..row]).copied().collect()), row as u32, shape.width, shape.height)
             };
-            if index == 0 {
-                first = [w, h];
+            if index < 2 {
+                uploaded[index] = [w, h];
             }
             renewed |= DataTexture::ensure(&mut self.planes[index], device, w, h, shape.format);
             if let Some(texture) = &self.planes[index] {
@@ -221,12 +251,15 @@ impl VideoRenderer {
             PixelLayout::Gray { .. } => (2, [0, 0]),
             PixelLayout::Rgba8 => (3, [0, 0]),
         };
-        let [sx, ox] = chroma_axis(log2[0], color.siting != ChromaSiting::Center);
-        let [sy, oy] = chroma_axis(log2[1], color.siting == ChromaSiting::TopLeft);
+        let [luma, chroma] = uploaded;
+        let [sx, ox] = chroma_axis([luma[0], chroma[0]], log2[0], color.siting != ChromaSiting::Center);
+        let [sy, oy] = chroma_axis([luma[1], chroma[1]], log2[1], color.siting == ChromaSiting::TopLeft);
+        self.plain_kind = kind;
+        self.subsampled = log2 != [0, 0];
         self.uniform = VideoUniform {
             rgb_from_yuv: rgb_from_yuv(layout, color),
-            source_from_display: source_from_display(frame.rotation_degrees()),
-            size: first.map(|n| n as f32),
+            source_from_display: source_from_display(frame.rotation_degrees(), frame.mirrored()),
+            size: luma.map(|n| n as f32),
             chroma_scale: [sx, sy],
             chroma_offset: [ox, oy],
             kind,
@@ -247,6 +280,9 @@ impl VideoRenderer {
         let shrink = (w / target[0].max(1.0)).max(h / target[1].max(1.0));
         // Two bilinear neighbours cover a shrink by 2; beyond that more samples are averaged.
         self.uniform.taps = ((shrink / 2.0).ceil() as u32).clamp(1, 8);
+        // Where samples are averaged anyway, the finer kernel changes nothing.
+        let cubic = self.cubic_chroma && self.subsampled && self.uniform.taps == 1;
+        self.uniform.kind = self.plain_kind + if cubic { 4 } else { 0 };
         queue.write_buffer(&self.pipeline.uniform, 0, bytemuck::bytes_of(&self.uniform));
     }
 
@@ -280,10 +316,10 @@ mod tests {
     #[test]
     fn chroma_positions_follow_the_siting() {
         // Half-width chroma: a left-sited sample 0 lies on the centre of luma sample 0, a centred one between 0 and 1.
-        let [scale, offset] = chroma_axis(1, true);
+        let [scale, offset] = chroma_axis([8, 4], 1, true);
         assert!((0.5f32.mul_add(scale, offset) - 0.5).abs() < 1e-6);
-        let [scale, offset] = chroma_axis(1, false);
+        let [scale, offset] = chroma_axis([8, 4], 1, false);
         assert!((1.0f32.mul_add(scale, offset) - 0.5).abs() < 1e-6);
-        assert_eq!(chroma_axis(0, true), [1.0, 0.0]);
+        assert_eq!(chroma_axis([8, 8], 0, true), [1.0, 0.0]);
     }
 }

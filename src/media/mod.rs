@@ -9,6 +9,7 @@
 
 mod audio;
 mod clock;
+mod deinterlace;
 mod encode;
 mod error;
 mod mixer;

@@ -4,6 +4,7 @@
 use ffmpeg_next::color::{Range, Space};
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::util::chroma::Location;
+use ffmpeg_next::util::frame::side_data;
 use ffmpeg_next::{self as ffmpeg, frame};
 
 use super::error::MediaError;
@@ -17,15 +18,46 @@ pub struct VideoFrame {
     color: ColorInfo,
     pts_secs: f64,
     duration_secs: f64,
-    rotation_degrees: u16,
+    orientation: Orientation,
     pixel_aspect: f64,
+}
+
+/// How a picture is turned when shown: first mirrored or not, then rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Orientation {
+    /// Left and right change places.
+    pub(crate) mirrored: bool,
+    /// Then a clockwise rotation: 0, 90, 180 or 270.
+    pub(crate) degrees: u16,
+}
+
+impl Orientation {
+    /// Reads a display matrix, to the nearest quarter turn: nine 32-bit numbers, row by row, in the machine's byte
+    /// order, that take a stored position as a row vector to the shown one.
+    pub(crate) fn of_matrix(bytes: &[u8]) -> Self {
+        let number = |i: usize| {
+            let four = bytes.get(i * 4..i * 4 + 4)?;
+            Some(f64::from(i32::from_ne_bytes(four.try_into().ok()?)))
+        };
+        let (Some(a), Some(b), Some(c), Some(d)) = (number(0), number(1), number(3), number(4)) else {
+            return Self::default();
+        };
+        let mirrored = a * d - b * c < 0.0;
+        let (a, b) = if mirrored { (-a, -b) } else { (a, b) };
+        let (scale_x, scale_y) = (a.hypot(c), b.hypot(d));
+        if scale_x == 0.0 || scale_y == 0.0 {
+            return Self::default();
+        }
+        let degrees = (b / scale_y).atan2(a / scale_x).to_degrees();
+        Self { mirrored, degrees: (((degrees / 90.0).round() as i32).rem_euclid(4) * 90) as u16 }
+    }
 }
 
 /// What the stream says about every frame of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Presentation {
-    /// Clockwise rotation to apply when shown.
-    pub(crate) rotation_degrees: u16,
+    /// How to turn a frame that says nothing about it itself.
+    pub(crate) orientation: Orientation,
     /// Sample width ÷ sample height from the container, where the frame itself says nothing.
     pub(crate) pixel_aspect: f64,
 }
@@ -42,15 +74,11 @@ impl VideoFrame {
         let format = decoded.format();
         let color = color_of(&decoded);
         let pixel_aspect = aspect(decoded.aspect_ratio()).unwrap_or(how.pixel_aspect);
-        let shared = |frame, layout, color| Self {
-            frame,
-            layout,
-            color,
-            pts_secs,
-            duration_secs,
-            rotation_degrees: how.rotation_degrees,
-            pixel_aspect,
-        };
+        // A photograph's EXIF orientation comes with the frame, a film's with the stream.
+        let own = decoded.side_data(side_data::Type::DisplayMatrix).map(|d| Orientation::of_matrix(d.data()));
+        let orientation = own.unwrap_or(how.orientation);
+        let shared =
+            |frame, layout, color| Self { frame, layout, color, pts_secs, duration_secs, orientation, pixel_aspect };
         if let Some(layout) = native_layout(format) {
             let direct = shared(decoded, layout, color);
             if direct.try_planes().is_some() {
@@ -129,7 +157,10 @@ impl Planes for VideoFrame {
         self.pts_secs
     }
     fn rotation_degrees(&self) -> u16 {
-        self.rotation_degrees
+        self.orientation.degrees
+    }
+    fn mirrored(&self) -> bool {
+        self.orientation.mirrored
     }
     fn pixel_aspect(&self) -> f64 {
         self.pixel_aspect
@@ -148,7 +179,7 @@ impl ToRgb {
     /// Converts one frame. RGB is full range, by the frame's own matrix, range and chroma siting.
     pub(crate) fn convert(&mut self, frame: &VideoFrame) -> Result<RgbImage, MediaError> {
         let [out_w, out_h] = *self.size.get_or_insert_with(|| display_size(frame));
-        let turned = frame.rotation_degrees % 180 == 90;
+        let turned = frame.orientation.degrees % 180 == 90;
         let (w, h) = if turned { (out_h, out_w) } else { (out_w, out_h) };
         let source = (frame.frame.format(), frame.frame.width(), frame.frame.height());
         let fits = |(s, color): &(Scaler, ColorInfo)| {
@@ -165,21 +196,24 @@ impl ToRgb {
             scaler.convert_packed(&frame.frame, &mut self.scratch, stride);
         }
         let rows = self.scratch.chunks_exact(stride).map(|r| &r[..row]);
-        Ok(turn(rows, w as usize, h as usize, frame.rotation_degrees))
+        Ok(turn(rows, w as usize, h as usize, frame.orientation))
     }
 }
 
-/// Copies rows of RGB into a tight picture turned clockwise by a multiple of 90 degrees.
-fn turn<'a>(rows: impl Iterator<Item = &'a [u8]>, w: usize, h: usize, degrees: u16) -> RgbImage {
+/// Copies rows of RGB into a tight picture, turned.
+fn turn<'a>(rows: impl Iterator<Item = &'a [u8]>, w: usize, h: usize, how: Orientation) -> RgbImage {
+    let Orientation { mirrored, degrees } = how;
     let (out_w, out_h) = if degrees % 180 == 90 { (h, w) } else { (w, h) };
     let mut data = vec![0; w * h * 3];
     for (y, row) in rows.enumerate() {
-        if degrees == 0 {
+        if degrees == 0 && !mirrored {
             data[y * w * 3..][..w * 3].copy_from_slice(row);
             continue;
         }
         for (x, pixel) in row.chunks_exact(3).enumerate() {
+            let x = if mirrored { w - 1 - x } else { x };
             let (ox, oy) = match degrees {
+                0 => (x, y),
                 90 => (h - 1 - y, x),
                 180 => (w - 1 - x, h - 1 - y),
                 _ => (y, w - 1 - x),
@@ -320,9 +354,12 @@ pub(crate) fn color_info(
         _ if width >= 1280 || height > 576 => Matrix::Bt709,
         _ => Matrix::Bt601,
     };
-    // JPEG's own formats are full range whatever the tag says.
-    let jpeg =
-        matches!(format, Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P);
+    // JPEG's own formats are full range whatever the tag says; so is plain gray for FFmpeg's scaler, through which a
+    // model's frames go.
+    let jpeg = matches!(
+        format,
+        Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P | Pixel::GRAY8
+    );
     let gray_or_rgb = raw::is_rgb(format) || format.descriptor().is_some_and(|d| d.nb_components() < 3);
     let full_range = match range {
         Range::JPEG => true,
@@ -337,4 +374,55 @@ pub(crate) fn color_info(
         Location::Left | Location::BottomLeft | Location::Unspecified => ChromaSiting::Left,
     };
     ColorInfo { matrix, full_range, siting }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(a: i32, b: i32, c: i32, d: i32) -> Vec<u8> {
+        [a, b, 0, c, d, 0, 0, 0, 1 << 30].iter().flat_map(|n| n.to_ne_bytes()).collect()
+    }
+
+    #[test]
+    fn display_matrices_turn_clockwise() {
+        let one = 1 << 16;
+        let turned = |degrees| Orientation { mirrored: false, degrees };
+        assert_eq!(Orientation::of_matrix(&matrix(one, 0, 0, one)), turned(0));
+        assert_eq!(Orientation::of_matrix(&matrix(0, one, -one, 0)), turned(90));
+        assert_eq!(Orientation::of_matrix(&matrix(-one, 0, 0, -one)), turned(180));
+        assert_eq!(Orientation::of_matrix(&matrix(0, -one, one, 0)), turned(270));
+        assert_eq!(Orientation::of_matrix(&[0; 36]), turned(0));
+        assert_eq!(Orientation::of_matrix(&[1, 2, 3]), turned(0));
+    }
+
+    #[test]
+    fn mirrored_matrices_are_a_mirror_and_then_a_turn() {
+        let one = 1 << 16;
+        // Left and right, up and down, and the two diagonals.
+        for (bytes, degrees) in [
+            (matrix(-one, 0, 0, one), 0),
+            (matrix(one, 0, 0, -one), 180),
+            (matrix(0, one, one, 0), 270),
+            (matrix(0, -one, -one, 0), 90),
+        ] {
+            let how = Orientation::of_matrix(&bytes);
+            assert_eq!(how, Orientation { mirrored: true, degrees });
+            // Where a pixel goes by the matrix is where `turn` puts it.
+            let (w, h) = (3, 2);
+            let number = |i: usize| i32::from_ne_bytes(bytes[i * 4..][..4].try_into().expect("four bytes")) / one;
+            let rows: Vec<Vec<u8>> = (0..h).map(|y| (0..w).flat_map(|x| [x as u8, y as u8, 7]).collect()).collect();
+            let out = turn(rows.iter().map(Vec::as_slice), w, h, how);
+            let at = |x: i32, y: i32| (number(0) * x + number(3) * y, number(1) * x + number(4) * y);
+            let corners = [at(0, 0), at(w as i32 - 1, h as i32 - 1)];
+            let least = (corners[0].0.min(corners[1].0), corners[0].1.min(corners[1].1));
+            for y in 0..h as i32 {
+                for x in 0..w as i32 {
+                    let (ox, oy) = at(x, y);
+                    let index = ((oy - least.1) as usize * out.width + (ox - least.0) as usize) * 3;
+                    assert_eq!(out.data[index..index + 2], [x as u8, y as u8]);
+                }
+            }
+        }
+    }
 }

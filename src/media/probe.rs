@@ -7,11 +7,11 @@ use ffmpeg_next::{codec, decoder};
 use serde::Serialize;
 
 use super::error::MediaError;
-use super::picture::{aspect, color_info};
+use super::picture::{Orientation, aspect, color_info};
 use super::raw;
-use super::reader::{MAX_PIXELS, rotation};
+use super::reader::{MAX_PIXELS, VideoReader, orientation};
 use super::source::{Source, positive, tick_secs};
-use crate::frame::{ChromaSiting, Matrix};
+use crate::frame::{ChromaSiting, Matrix, Planes};
 
 /// What is in a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,6 +45,10 @@ pub struct VideoInfo {
     pub display_height: u32,
     /// Clockwise rotation to apply when shown, in degrees.
     pub rotation_degrees: u16,
+    /// Whether left and right change places when shown, before the rotation.
+    pub mirrored: bool,
+    /// Whether the stream says that it is interlaced; such frames are deinterlaced, one picture per frame.
+    pub interlaced: bool,
     /// Sample width ÷ sample height.
     pub pixel_aspect: f64,
     /// Average frames per second, if known.
@@ -63,8 +67,11 @@ pub struct VideoInfo {
     pub chroma_siting: &'static str,
     /// Colour primaries, if tagged.
     pub primaries: Option<String>,
-    /// Transfer characteristic, if tagged (`smpte2084` and `arib-std-b67` are HDR).
+    /// Transfer characteristic, if tagged.
     pub transfer: Option<String>,
+    /// `PQ` or `HLG` when the picture is HDR. Its colours are then shown, and given to the model, as they are stored:
+    /// not tone-mapped.
+    pub hdr: Option<&'static str>,
     /// Number of frames, if the container says.
     pub frames: Option<u64>,
     /// Start of this stream in seconds from the container's start.
@@ -130,11 +137,17 @@ fn video_info(source: &Source, stream: &ffmpeg_next::Stream<'_>) -> Result<Video
     if u64::from(width) * u64::from(height) > u64::from(MAX_PIXELS) {
         return Err(MediaError::TooLarge { path: path(), width, height, limit: MAX_PIXELS / 1_000_000 });
     }
-    let location = ffmpeg_next::util::chroma::Location::Unspecified;
-    let color = color_info(header.format, [width, height], header.space, header.range, location);
+    let color = color_info(header.format, [width, height], header.space, header.range, header.siting);
     let (num, den) = header.sample_aspect;
     let pixel_aspect = aspect(ffmpeg_next::Rational::new(num, den)).unwrap_or(1.0);
-    let rotation_degrees = rotation(stream);
+    let Orientation { mirrored, degrees: rotation_degrees } = if source.is_still() {
+        // A photograph's orientation is known once it is decoded. One that cannot be is still named.
+        let frame = Source::open(source.path()).and_then(VideoReader::of).and_then(|mut r| r.next_frame());
+        let turned = |f: &dyn Planes| Orientation { mirrored: f.mirrored(), degrees: f.rotation_degrees() };
+        frame.ok().flatten().map_or_else(Orientation::default, |f| turned(&f))
+    } else {
+        orientation(stream)
+    };
     let shown_width = (f64::from(width) * pixel_aspect).round().max(1.0) as u32;
     let turned = rotation_degrees % 180 == 90;
     let named = |name: Option<&'static str>| name.filter(|n| *n != "unknown").map(str::to_owned);
@@ -146,6 +159,8 @@ fn video_info(source: &Source, stream: &ffmpeg_next::Stream<'_>) -> Result<Video
         display_width: if turned { height } else { shown_width },
         display_height: if turned { shown_width } else { height },
         rotation_degrees,
+        mirrored,
+        interlaced: header.interlaced,
         pixel_aspect,
         fps: positive(stream.avg_frame_rate()).or_else(|| positive(stream.rate())),
         pixel_format: raw::format_name(header.format).to_owned(),
@@ -164,6 +179,7 @@ fn video_info(source: &Source, stream: &ffmpeg_next::Stream<'_>) -> Result<Video
         },
         primaries: named(header.primaries.name()),
         transfer: named(header.transfer.name()),
+        hdr: raw::hdr_name(header.transfer),
         frames: u64::try_from(stream.frames()).ok().filter(|n| *n > 0),
         start_secs,
         duration_secs,

@@ -127,6 +127,8 @@ pub(crate) struct VideoHeader {
     pub(crate) range: ffmpeg::color::Range,
     pub(crate) primaries: ffmpeg::color::Primaries,
     pub(crate) transfer: ffmpeg::color::TransferCharacteristic,
+    pub(crate) siting: ffmpeg::util::chroma::Location,
+    pub(crate) interlaced: bool,
     pub(crate) sample_aspect: (i32, i32),
 }
 
@@ -153,9 +155,35 @@ pub(crate) fn video_header(stream: &Stream<'_>) -> VideoHeader {
             range: p.color_range.into(),
             primaries: p.color_primaries.into(),
             transfer: p.color_trc.into(),
+            siting: p.chroma_location.into(),
+            interlaced: matches!(
+                p.field_order,
+                ffi::AVFieldOrder::AV_FIELD_TT
+                    | ffi::AVFieldOrder::AV_FIELD_BB
+                    | ffi::AVFieldOrder::AV_FIELD_TB
+                    | ffi::AVFieldOrder::AV_FIELD_BT
+            ),
             sample_aspect: (aspect.num, aspect.den),
         }
     }
+}
+
+/// The name of a high-dynamic-range transfer characteristic, `None` for an ordinary one.
+pub(crate) fn hdr_name(transfer: ffmpeg::color::TransferCharacteristic) -> Option<&'static str> {
+    match transfer {
+        ffmpeg::color::TransferCharacteristic::SMPTE2084 => Some("PQ"),
+        ffmpeg::color::TransferCharacteristic::ARIB_STD_B67 => Some("HLG"),
+        _ => None,
+    }
+}
+
+/// Another reference to the same picture: no pixel is copied. `None` when memory ran out.
+pub(crate) fn shared(frame: &frame::Video) -> Option<frame::Video> {
+    let mut other = frame::Video::empty();
+    #[allow(unsafe_code, reason = "the bindings' clone copies every pixel")]
+    // SAFETY: `other` is an empty frame of its own; the call adds a reference to each of the source's buffers.
+    let result = unsafe { ffi::av_frame_ref(other.as_mut_ptr(), frame.as_ptr()) };
+    (result >= 0).then_some(other)
 }
 
 /// Bits per sample of a pixel format's first component; 0 when unknown.
@@ -293,9 +321,10 @@ impl Scaler {
         let from_yuv = !is_rgb(source.0);
         let subsampled = if from_yuv { source.0 } else { target.0 }.descriptor();
         // In 1/256 of a luma sample, and only in directions that are subsampled: elsewhere it would shift the plane.
+        // Centred, for any subsampling, is what swscale does when it is told nothing.
         let (x, y) = match color.siting {
-            ChromaSiting::Left => (0, 128),
-            ChromaSiting::Center => (128, 128),
+            ChromaSiting::Left => (0, UNSET),
+            ChromaSiting::Center => (UNSET, UNSET),
             ChromaSiting::TopLeft => (0, 0),
         };
         let x = if subsampled.is_some_and(|d| d.log2_chroma_w() > 0) { x } else { UNSET };

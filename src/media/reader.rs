@@ -8,8 +8,9 @@ use ffmpeg_next::codec::{self, threading};
 use ffmpeg_next::packet::side_data;
 use ffmpeg_next::{self as ffmpeg, decoder, frame};
 
+use super::deinterlace::Deinterlacer;
 use super::error::MediaError;
-use super::picture::{Presentation, VideoFrame, aspect};
+use super::picture::{Orientation, Presentation, VideoFrame, aspect};
 use super::raw::{self, Scaler};
 use super::source::{Source, positive, tick_secs};
 
@@ -42,6 +43,16 @@ pub struct VideoReader {
     end_secs: Option<f64>,
     draining: bool,
     decoded_any: bool,
+    /// Whether the stream says that it is interlaced, or a frame has said so.
+    interlaced: bool,
+    /// Makes whole pictures from the first interlaced one on.
+    deinterlacer: Option<Deinterlacer>,
+    /// The last decoded frame, which an interlaced one after it needs as its neighbour.
+    neighbour: Option<frame::Video>,
+    /// A frame of another size than those in the deinterlacer, which come out first.
+    held: Option<(frame::Video, i64)>,
+    /// Whether reading began in the middle, so that the first frame's neighbour is missing.
+    jumped: bool,
 }
 
 impl VideoReader {
@@ -64,7 +75,7 @@ impl VideoReader {
             .filter(|fps| (0.01..=1000.0).contains(fps))
             .map_or(0.04, |fps| 1.0 / fps);
         let presentation = Presentation {
-            rotation_degrees: rotation(&stream),
+            orientation: orientation(&stream),
             pixel_aspect: aspect(ffmpeg::Rational::new(header.sample_aspect.0, header.sample_aspect.1)).unwrap_or(1.0),
         };
         let end_secs = raw::known(stream.duration()).filter(|d| *d > 0).map(|d| {
@@ -87,6 +98,11 @@ impl VideoReader {
             end_secs,
             draining: false,
             decoded_any: false,
+            interlaced: header.interlaced,
+            deinterlacer: None,
+            neighbour: None,
+            held: None,
+            jumped: false,
         })
     }
 
@@ -143,7 +159,9 @@ impl VideoReader {
             if stale() {
                 return Ok(false);
             }
-            let target = t_secs - back_secs;
+            // An interlaced frame needs the one before it: see `decode`.
+            let lead_secs = if self.interlaced { self.nominal_frame_secs * 1.5 } else { 0.0 };
+            let target = t_secs - back_secs - lead_secs;
             let from_start = target <= 0.0 || !self.jump(target);
             if from_start {
                 self.rewind()?;
@@ -234,6 +252,7 @@ impl VideoReader {
         let moved = self.source.seek(target_secs);
         if moved {
             self.forget();
+            self.jumped = true;
         }
         moved
     }
@@ -268,10 +287,73 @@ impl VideoReader {
         self.last_ticks = None;
         self.last_secs = None;
         self.draining = false;
+        self.deinterlacer = None;
+        self.neighbour = None;
+        self.held = None;
+        self.jumped = false;
     }
 
-    /// The next decoded frame and its time in ticks.
-    pub(crate) fn decode(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
+    /// The next frame as it is shown, whole, and its time in ticks.
+    ///
+    /// The missing lines of an interlaced frame are made of its neighbours' fields, so to be the same however it is
+    /// reached, it always has both: reading starts one frame early, and that one is thrown away.
+    fn decode(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
+        loop {
+            if let Some(whole) = self.deinterlacer.as_mut().and_then(Deinterlacer::pull) {
+                return Ok(Some(whole));
+            }
+            let stored = match self.held.take() {
+                None => self.decode_as_stored()?,
+                held => held,
+            };
+            let Some((frame, ticks)) = stored else {
+                let Some(deinterlacer) = &mut self.deinterlacer else { return Ok(None) };
+                deinterlacer.finish();
+                let last = deinterlacer.pull();
+                if last.is_none() {
+                    self.deinterlacer = None;
+                }
+                return Ok(last);
+            };
+            if let Some(full) = self.deinterlacer.as_mut().filter(|d| !d.fits(&frame)) {
+                // The picture changes its size on the way: a new filter for what follows, which has no neighbour.
+                full.finish();
+                let last = full.pull();
+                self.held = Some((frame, ticks));
+                if last.is_some() {
+                    return Ok(last);
+                }
+                self.deinterlacer = None;
+                self.neighbour = None;
+                continue;
+            }
+            if self.deinterlacer.is_none() {
+                if !frame.is_interlaced() {
+                    self.neighbour = raw::shared(&frame);
+                    return Ok(Some((frame, ticks)));
+                }
+                self.interlaced = true;
+                // Layouts that the filter does not know are shown as they are stored.
+                let Ok(mut made) = Deinterlacer::new(&frame) else { return Ok(Some((frame, ticks))) };
+                let before = self.neighbour.take();
+                let alone = before.is_none() && self.jumped;
+                let fed = before.map_or(Ok(()), |b| if made.fits(&b) { made.push(b, 0, false) } else { Ok(()) });
+                fed.and_then(|()| made.push(frame, ticks, !alone)).map_err(|e| self.broken(e))?;
+                self.deinterlacer = Some(made);
+                continue;
+            }
+            if let Some(deinterlacer) = &mut self.deinterlacer {
+                deinterlacer.push(frame, ticks, true).map_err(|e| self.broken(e))?;
+            }
+        }
+    }
+
+    fn broken(&self, error: ffmpeg::Error) -> MediaError {
+        MediaError::Decode { path: self.source.path().to_owned(), detail: raw::describe(error) }
+    }
+
+    /// The next decoded frame as the file has it, and its time in ticks.
+    pub(crate) fn decode_as_stored(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
         let mut barren = 0;
         loop {
             let mut frame = frame::Video::empty();
@@ -377,46 +459,8 @@ fn open_decoder(source: &Source, stream: &ffmpeg::Stream<'_>) -> Result<decoder:
     decoder.open_as_with(codec, options).and_then(decoder::Opened::video).map_err(wrong)
 }
 
-/// Clockwise rotation from the display matrix, to the nearest quarter turn.
-pub(crate) fn rotation(stream: &ffmpeg::Stream<'_>) -> u16 {
-    for data in stream.side_data() {
-        if data.kind() == side_data::Type::DisplayMatrix {
-            return quarter_turns(data.data());
-        }
-    }
-    0
-}
-
-/// Reads a display matrix: nine 32-bit numbers, row by row, in the machine's byte order.
-fn quarter_turns(bytes: &[u8]) -> u16 {
-    let number = |i: usize| {
-        let four = bytes.get(i * 4..i * 4 + 4)?;
-        Some(f64::from(i32::from_ne_bytes(four.try_into().ok()?)))
-    };
-    let (Some(a), Some(b), Some(c), Some(d)) = (number(0), number(1), number(3), number(4)) else { return 0 };
-    let (scale_x, scale_y) = (a.hypot(c), b.hypot(d));
-    if scale_x == 0.0 || scale_y == 0.0 {
-        return 0;
-    }
-    let degrees = (b / scale_y).atan2(a / scale_x).to_degrees();
-    (((degrees / 90.0).round() as i32).rem_euclid(4) * 90) as u16
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn display_matrices_turn_clockwise() {
-        let matrix = |a: i32, b: i32, c: i32, d: i32| {
-            [a, b, 0, c, d, 0, 0, 0, 1 << 30].iter().flat_map(|n| n.to_ne_bytes()).collect::<Vec<_>>()
-        };
-        let one = 1 << 16;
-        assert_eq!(quarter_turns(&matrix(one, 0, 0, one)), 0);
-        assert_eq!(quarter_turns(&matrix(0, one, -one, 0)), 90);
-        assert_eq!(quarter_turns(&matrix(-one, 0, 0, -one)), 180);
-        assert_eq!(quarter_turns(&matrix(0, -one, one, 0)), 270);
-        assert_eq!(quarter_turns(&[0; 36]), 0);
-        assert_eq!(quarter_turns(&[1, 2, 3]), 0);
-    }
+/// How the stream's display matrix turns its pictures.
+pub(crate) fn orientation(stream: &ffmpeg::Stream<'_>) -> Orientation {
+    let matrix = stream.side_data().find(|data| data.kind() == side_data::Type::DisplayMatrix);
+    matrix.map_or_else(Orientation::default, |data| Orientation::of_matrix(data.data()))
 }

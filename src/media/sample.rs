@@ -120,6 +120,12 @@ fn sample_video(
 ) -> Result<(SampledVideo, f64), MediaError> {
     let declared = source.duration_secs();
     let still = source.is_still();
+    if let Some(hdr) = source.video_stream().and_then(|s| raw::hdr_name(raw::video_header(&s).transfer)) {
+        notes.push(format!(
+            "{} is HDR ({hdr}): its colours are shown and used as they are stored, not tone-mapped, so they look flat.",
+            name(path)
+        ));
+    }
     let stamps = if still { None } else { scan_packets(&mut source, cancel)? };
     let mut reader = VideoReader::of(Source::open(path)?)?;
     drop(source);
@@ -185,7 +191,7 @@ fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option
 fn decode_stamps(reader: &mut VideoReader, cancel: &dyn Fn() -> bool) -> Result<Vec<Stamp>, MediaError> {
     reader.rewind()?;
     let mut stamps = Vec::new();
-    while let Some((frame, ticks)) = reader.decode()? {
+    while let Some((frame, ticks)) = reader.decode_as_stored()? {
         if cancel() {
             return Err(MediaError::Cancelled);
         }

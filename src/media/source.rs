@@ -19,8 +19,9 @@ use super::raw;
 /// addresses (HLS, DASH, concat, SDP, image sequences, …), devices, and text rendered as video.
 const ALLOWED_DEMUXERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpeg,mpegts,mpegvideo,m4v,h264,hevc,\
 ivf,av1,obu,ogg,wav,w64,aiff,au,caf,flac,mp3,aac,ac3,eac3,dts,dtshd,truehd,amr,amrnb,amrwb,asf,gif,apng,yuv4mpegpipe,nut,mxf,wv,ape,\
-tta,tak,dv,rm,mjpeg,vc1,vc1test,ogg,oma,voc,swf,png_pipe,jpeg_pipe,jpegls_pipe,j2k_pipe,bmp_pipe,webp_pipe,tiff_pipe,\
-ppm_pipe,pgm_pipe,pbm_pipe,pam_pipe,qoi_pipe,gif_pipe,jpegxl_pipe";
+tta,tak,dv,rm,mjpeg,vc1,vc1test,oma,voc,swf,mpc,mpc8,loas,gxf,h261,h263,dirac,dnxhd,png_pipe,jpeg_pipe,jpegls_pipe,\
+j2k_pipe,bmp_pipe,webp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,pbm_pipe,pam_pipe,qoi_pipe,gif_pipe,jpegxl_pipe,dpx_pipe,\
+exr_pipe,pcx_pipe,sgi_pipe,psd_pipe,pfm_pipe,pgmyuv_pipe,sunrast_pipe,xwd_pipe";
 
 /// Bytes read to recognise a file and its streams.
 const PROBE_BYTES: &str = "5000000";

@@ -5,6 +5,7 @@ mod architecture;
 mod attention;
 mod bundled;
 mod checkpoint;
+mod colour;
 mod engine;
 mod media;
 mod processor;

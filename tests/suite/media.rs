@@ -14,19 +14,19 @@ use modalens::media::{
 use modalens::settings::Sampling;
 
 /// A folder of generated clips, removed at the end.
-struct Clips(tempfile::TempDir);
+pub(crate) struct Clips(tempfile::TempDir);
 
 impl Clips {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// Makes a clip with the `ffmpeg` command line: `args` is split at spaces.
-    fn make(&self, name: &str, args: &str) -> PathBuf {
+    pub(crate) fn make(&self, name: &str, args: &str) -> PathBuf {
         let path = self.path(name);
         let status = Command::new("ffmpeg")
             .args(["-v", "error", "-y", "-nostdin", "-threads", "1"])
@@ -46,12 +46,12 @@ fn never() -> bool {
     false
 }
 
-fn sample(clip: &ClipSpec, fps: f64) -> Result<(modalens::sampled::SampledClip, Vec<String>), MediaError> {
+pub(crate) fn sample(clip: &ClipSpec, fps: f64) -> Result<(modalens::sampled::SampledClip, Vec<String>), MediaError> {
     media::sample_clip(clip, &Sampling { fps: Some(fps), ..Sampling::default() }, &never)
 }
 
 /// All frames of a file: time and a digest of the planes' visible bytes.
-fn all_frames(path: &Path) -> Vec<(f64, u64)> {
+pub(crate) fn all_frames(path: &Path) -> Vec<(f64, u64)> {
     let mut reader = VideoReader::open(path).unwrap();
     let mut frames = Vec::new();
     while let Some(frame) = reader.next_frame().unwrap() {
@@ -60,7 +60,7 @@ fn all_frames(path: &Path) -> Vec<(f64, u64)> {
     frames
 }
 
-fn digest(frame: &dyn Planes) -> u64 {
+pub(crate) fn digest(frame: &dyn Planes) -> u64 {
     use std::hash::Hasher;
     let mut hasher = std::hash::DefaultHasher::new();
     for plane in frame.planes() {
@@ -218,7 +218,7 @@ fn sampling_gives_upright_square_frames_and_level_sound() {
 }
 
 /// Peak signal-to-noise ratio of two 8-bit pictures, in dB.
-fn psnr(a: &[u8], b: &[u8]) -> f64 {
+pub(crate) fn psnr(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
     let squares: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
     10.0 * (255.0 * 255.0 * a.len() as f64 / squares.max(1e-9)).log10()
@@ -254,7 +254,7 @@ fn rotation_is_applied_as_ffmpeg_applies_it() {
 }
 
 /// The mean-square difference in dB below the reference's own power.
-fn error_db(ours: &[f32], theirs: &[f32]) -> f64 {
+pub(crate) fn error_db(ours: &[f32], theirs: &[f32]) -> f64 {
     let power: f64 = theirs.iter().map(|s| f64::from(*s).powi(2)).sum();
     let error: f64 = ours.iter().zip(theirs).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
     10.0 * (error.max(1e-30) / power).log10()

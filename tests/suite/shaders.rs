@@ -27,6 +27,7 @@ struct Picture {
     color: ColorInfo,
     planes: Vec<(Vec<u8>, usize, [u32; 2])>,
     rotation: u16,
+    mirrored: bool,
     aspect: f64,
 }
 
@@ -51,6 +52,9 @@ impl Planes for Picture {
     }
     fn rotation_degrees(&self) -> u16 {
         self.rotation
+    }
+    fn mirrored(&self) -> bool {
+        self.mirrored
     }
     fn pixel_aspect(&self) -> f64 {
         self.aspect
@@ -87,6 +91,28 @@ fn bilinear(plane: &(Vec<u8>, usize, [u32; 2]), x: f64, y: f64, bits: u8) -> f64
     let (fx, fy) = (x - x0, y - y0);
     let at = |dx: i64, dy: i64| sample(plane, x0 as i64 + dx, y0 as i64 + dy, bits);
     (at(0, 0) * (1.0 - fx) + at(1, 0) * fx) * (1.0 - fy) + (at(0, 1) * (1.0 - fx) + at(1, 1) * fx) * fy
+}
+
+/// Bicubic sample (a = −0.6) at a position in samples.
+fn bicubic(plane: &(Vec<u8>, usize, [u32; 2]), x: f64, y: f64, bits: u8) -> f64 {
+    let kernel = |d: f64| {
+        let (a, d) = (-0.6, d.abs());
+        if d < 1.0 {
+            (a + 2.0) * d.powi(3) - (a + 3.0) * d.powi(2) + 1.0
+        } else {
+            a * (d.powi(3) - 5.0 * d.powi(2) + 8.0 * d - 4.0)
+        }
+    };
+    let (x, y) = (x - 0.5, y - 0.5);
+    let (x0, y0) = (x.floor(), y.floor());
+    let mut sum = 0.0;
+    for dy in -1..=2 {
+        for dx in -1..=2 {
+            let weight = kernel(x - x0 - f64::from(dx)) * kernel(y - y0 - f64::from(dy));
+            sum += weight * sample(plane, x0 as i64 + i64::from(dx), y0 as i64 + i64::from(dy), bits);
+        }
+    }
+    sum
 }
 
 /// The textbook conversion (BT.601-7 / BT.709-6 / BT.2020-2), 8-bit RGB out.
@@ -197,7 +223,7 @@ fn every_matrix_range_and_depth_converts_as_the_standard_says() {
                 let color = ColorInfo { matrix, full_range, siting: ChromaSiting::Left };
                 let planes: Vec<_> = (0..3).map(|_| noise(&mut rng, size, bits)).collect();
                 let layout = PixelLayout::Yuv { log2_chroma_w: 0, log2_chroma_h: 0, bits };
-                let picture = Picture { size, layout, color, planes, rotation: 0, aspect: 1.0 };
+                let picture = Picture { size, layout, color, planes, rotation: 0, mirrored: false, aspect: 1.0 };
                 let got = gpu.render_rgba(&picture, None, size).unwrap();
                 let want = |x: usize, y: usize| {
                     let at = |p: usize| sample(&picture.planes[p], x as i64, y as i64, bits);
@@ -214,34 +240,40 @@ fn every_matrix_range_and_depth_converts_as_the_standard_says() {
 fn subsampled_chroma_is_interpolated_at_its_siting() {
     let mut gpu = headless();
     let mut rng = ChaCha8Rng::seed_from_u64(2);
-    let size = [21u32, 13u32]; // odd, so that chroma rounds up
-    for siting in [ChromaSiting::Left, ChromaSiting::Center, ChromaSiting::TopLeft] {
-        for (log2_w, log2_h) in [(1u8, 1u8), (1, 0), (2, 0), (0, 1)] {
-            for bits in [8u8, 10] {
-                let color = ColorInfo { matrix: Matrix::Bt709, full_range: false, siting };
-                let chroma = [size[0].div_ceil(1 << log2_w), size[1].div_ceil(1 << log2_h)];
-                let planes =
-                    vec![noise(&mut rng, size, bits), noise(&mut rng, chroma, bits), noise(&mut rng, chroma, bits)];
-                let layout = PixelLayout::Yuv { log2_chroma_w: log2_w, log2_chroma_h: log2_h, bits };
-                let picture = Picture { size, layout, color, planes, rotation: 0, aspect: 1.0 };
-                let got = gpu.render_rgba(&picture, None, size).unwrap();
-                let want = |x: usize, y: usize| {
-                    // A cosited sample i lies on luma sample i·s, a centred one in the middle of s luma samples.
-                    let axis = |i: usize, log2: u8, cosited: bool| {
-                        let s = f64::from(1u32 << log2);
-                        let position = if cosited { i as f64 / s } else { (i as f64 + 0.5) / s - 0.5 };
-                        position + 0.5
+    // Odd, so that chroma rounds up and is spread over the luma plane, as FFmpeg's scaler does it; and even.
+    for (size, cubic) in [([21u32, 13u32], true), ([21, 13], false), ([24, 16], true)] {
+        gpu.set_cubic_chroma(cubic);
+        for siting in [ChromaSiting::Left, ChromaSiting::Center, ChromaSiting::TopLeft] {
+            for (log2_w, log2_h) in [(1u8, 1u8), (1, 0), (2, 0), (0, 1)] {
+                for bits in [8u8, 10] {
+                    let color = ColorInfo { matrix: Matrix::Bt709, full_range: false, siting };
+                    let chroma = [size[0].div_ceil(1 << log2_w), size[1].div_ceil(1 << log2_h)];
+                    let planes =
+                        vec![noise(&mut rng, size, bits), noise(&mut rng, chroma, bits), noise(&mut rng, chroma, bits)];
+                    let layout = PixelLayout::Yuv { log2_chroma_w: log2_w, log2_chroma_h: log2_h, bits };
+                    let picture = Picture { size, layout, color, planes, rotation: 0, mirrored: false, aspect: 1.0 };
+                    let got = gpu.render_rgba(&picture, None, size).unwrap();
+                    let want = |x: usize, y: usize| {
+                        // A cosited sample lies on the first luma sample of its own, a centred one in their middle.
+                        let axis = |i: usize, d: usize, log2: u8, cosited: bool| {
+                            let s = f64::from(size[d]) / f64::from(chroma[d]);
+                            let first = 0.5 / f64::from(1u32 << log2);
+                            (i as f64 + 0.5) / s + if cosited { 0.5 - first } else { 0.0 }
+                        };
+                        let cx = axis(x, 0, log2_w, siting != ChromaSiting::Center);
+                        let cy = axis(y, 1, log2_h, siting == ChromaSiting::TopLeft);
+                        let luma = sample(&picture.planes[0], x as i64, y as i64, bits);
+                        let kernel = if cubic { bicubic } else { bilinear };
+                        let c = |p: usize| kernel(&picture.planes[p], cx, cy, bits);
+                        rgb_of(luma, c(1), c(2), bits, color)
                     };
-                    let cx = axis(x, log2_w, siting != ChromaSiting::Center);
-                    let cy = axis(y, log2_h, siting == ChromaSiting::TopLeft);
-                    let luma = sample(&picture.planes[0], x as i64, y as i64, bits);
-                    let c = |p: usize| bilinear(&picture.planes[p], cx, cy, bits);
-                    rgb_of(luma, c(1), c(2), bits, color)
-                };
-                assert_close(&got, want, size, 0.6, &format!("{siting:?} {log2_w}:{log2_h} {bits} bits"));
+                    let what = format!("{siting:?} {log2_w}:{log2_h} {bits} bits, bicubic {cubic}");
+                    assert_close(&got, want, size, 0.6, &what);
+                }
             }
         }
     }
+    gpu.set_cubic_chroma(true);
 }
 
 #[test]
@@ -260,13 +292,15 @@ fn nv12_gray_and_rgba_take_their_own_paths() {
         }
     }
     let layout = PixelLayout::Yuv { log2_chroma_w: 1, log2_chroma_h: 1, bits: 8 };
-    let planar = Picture { size, layout, color, planes: vec![y.clone(), u, v], rotation: 0, aspect: 1.0 };
+    let planar =
+        Picture { size, layout, color, planes: vec![y.clone(), u, v], rotation: 0, mirrored: false, aspect: 1.0 };
     let nv12 = Picture {
         size,
         layout: PixelLayout::Nv12,
         color,
         planes: vec![y, (pairs, 18, [9, 5])],
         rotation: 0,
+        mirrored: false,
         aspect: 1.0,
     };
     let want = gpu.render_rgba(&planar, None, size).unwrap();
@@ -276,7 +310,15 @@ fn nv12_gray_and_rgba_take_their_own_paths() {
         for full_range in [false, true] {
             let color = ColorInfo { full_range, ..color };
             let planes = vec![noise(&mut rng, size, bits)];
-            let gray = Picture { size, layout: PixelLayout::Gray { bits }, color, planes, rotation: 0, aspect: 1.0 };
+            let gray = Picture {
+                size,
+                layout: PixelLayout::Gray { bits },
+                color,
+                planes,
+                rotation: 0,
+                mirrored: false,
+                aspect: 1.0,
+            };
             let got = gpu.render_rgba(&gray, None, size).unwrap();
             let middle = f64::from(128u32 << (bits - 8));
             let want = |x: usize, y: usize| {
@@ -293,6 +335,7 @@ fn nv12_gray_and_rgba_take_their_own_paths() {
         color,
         planes: vec![(bytes.clone(), 72, size)],
         rotation: 0,
+        mirrored: false,
         aspect: 1.0,
     };
     let got = gpu.render_rgba(&rgba, None, size).unwrap();
@@ -310,9 +353,10 @@ fn rotation_turns_clockwise() {
     let [w, h] = [6u32, 4u32];
     let color = ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Left };
     let plane = noise(&mut rng, [w, h], 8);
-    for rotation in [0u16, 90, 180, 270] {
+    for (rotation, mirrored) in [0u16, 90, 180, 270].into_iter().flat_map(|r| [(r, false), (r, true)]) {
         let layout = PixelLayout::Gray { bits: 8 };
-        let picture = Picture { size: [w, h], layout, color, planes: vec![plane.clone()], rotation, aspect: 1.0 };
+        let planes = vec![plane.clone()];
+        let picture = Picture { size: [w, h], layout, color, planes, rotation, mirrored, aspect: 1.0 };
         let shown = modalens::frame::display_size(&picture);
         let got = gpu.render_rgba(&picture, None, shown).unwrap();
         let (lx, ly) = (w as usize - 1, h as usize - 1);
@@ -323,9 +367,10 @@ fn rotation_turns_clockwise() {
                 180 => (lx - x, ly - y),
                 _ => (lx - y, x),
             };
+            let sx = if mirrored { lx - sx } else { sx };
             [sample(&plane, sx as i64, sy as i64, 8); 3]
         };
-        assert_close(&got, want, shown, 0.56, &format!("rotated by {rotation}"));
+        assert_close(&got, want, shown, 0.56, &format!("rotated by {rotation}, mirrored {mirrored}"));
     }
 }
 
@@ -337,7 +382,8 @@ fn a_shrunk_picture_is_averaged_not_skipped() {
     let data: Vec<u8> = (0..256 * 64).map(|i| if i % 2 == 0 { 0 } else { 255 }).collect();
     let color = ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Left };
     let layout = PixelLayout::Gray { bits: 8 };
-    let picture = Picture { size, layout, color, planes: vec![(data, 256, size)], rotation: 0, aspect: 1.0 };
+    let picture =
+        Picture { size, layout, color, planes: vec![(data, 256, size)], rotation: 0, mirrored: false, aspect: 1.0 };
     let got = gpu.render_rgba(&picture, None, [32, 8]).unwrap();
     assert_close(&got, |_, _| [127.5; 3], [32, 8], 2.0, "stripes");
 }
@@ -352,7 +398,8 @@ fn a_picture_beyond_the_texture_limit_is_thinned_out_and_keeps_its_place() {
     let color = ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Left };
     let layout = PixelLayout::Gray { bits: 8 };
     let stride = size[0] as usize;
-    let picture = Picture { size, layout, color, planes: vec![(data, stride, size)], rotation: 0, aspect: 1.0 };
+    let picture =
+        Picture { size, layout, color, planes: vec![(data, stride, size)], rotation: 0, mirrored: false, aspect: 1.0 };
     let got = gpu.render_rgba(&picture, None, [16, 1]).unwrap();
     assert_close(&got, |x, _| if x < 8 { [10.0; 3] } else { [200.0; 3] }, [16, 1], 0.6, "thinned");
 }
@@ -367,6 +414,7 @@ fn unusable_pictures_and_targets_are_errors_not_panics() {
         color,
         planes: vec![(data, stride, size)],
         rotation: 0,
+        mirrored: false,
         aspect: 1.0,
     };
     let short = gray([8, 8], vec![0; 60], 8);
@@ -392,7 +440,8 @@ fn overlay_matches_its_twin_in_every_style() {
     let color = ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Left };
     let under = noise(&mut rng, size, 8);
     let layout = PixelLayout::Gray { bits: 8 };
-    let picture = Picture { size, layout, color, planes: vec![under.clone()], rotation: 0, aspect: 1.0 };
+    let picture =
+        Picture { size, layout, color, planes: vec![under.clone()], rotation: 0, mirrored: false, aspect: 1.0 };
     let weights: Vec<f32> = (0..5 * 7).map(|_| rng.random_range(0.0..1.3)).collect();
     let default = OverlayStyle::default();
     let styles = [
@@ -430,8 +479,15 @@ fn an_overlay_drawn_once_is_gone_in_the_next_picture() {
     let mut gpu = headless();
     let color = ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Left };
     let layout = PixelLayout::Gray { bits: 8 };
-    let picture =
-        Picture { size: [4, 4], layout, color, planes: vec![(vec![90; 16], 4, [4, 4])], rotation: 0, aspect: 1.0 };
+    let picture = Picture {
+        size: [4, 4],
+        layout,
+        color,
+        planes: vec![(vec![90; 16], 4, [4, 4])],
+        rotation: 0,
+        mirrored: false,
+        aspect: 1.0,
+    };
     let heat = OverlayFrame { rows: 1, cols: 1, weights: vec![1.0], scale: 1.0, style: OverlayStyle::default() };
     let bare = gpu.render_rgba(&picture, None, [4, 4]).unwrap();
     assert_ne!(gpu.render_rgba(&picture, Some(&heat), [4, 4]).unwrap(), bare);
