@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cli::{Outcome, checkpoint, print_json};
+use crate::engine::fit::Load;
 use crate::engine::session::{Run, Session};
 use crate::engine::{options, worker};
 use crate::settings::Decoding;
@@ -17,9 +18,9 @@ use crate::settings::Decoding;
 pub struct Args {
     #[command(flatten)]
     checkpoint: checkpoint::ModelArgs,
-    /// Prepared inputs: ids, pixels, mel frames
+    /// Prepared inputs: ids, pixels, mel frames [default: the model is only loaded]
     #[arg(long, value_name = "FILE")]
-    inputs: PathBuf,
+    inputs: Option<PathBuf>,
     /// Tokens to generate
     #[arg(long, value_name = "N", default_value_t = 32)]
     new: usize,
@@ -40,6 +41,11 @@ struct Report {
     new: usize,
     capture: bool,
     load_s: f64,
+    /// What the estimate says the weights take, and how much more than before loading was ever resident.
+    weights_mib: f64,
+    load_peak_mib: u64,
+    /// What the estimate says all of it takes.
+    estimate_mib: f64,
     prefill_s: f64,
     prefill_cpu_s: f64,
     decode_s: f64,
@@ -48,6 +54,14 @@ struct Report {
     peak_rss_mib: u64,
     runs: Vec<RunReport>,
     ids: Vec<u32>,
+}
+
+/// What loading alone says.
+#[derive(Debug, Serialize)]
+struct LoadReport {
+    load_s: f64,
+    weights_mib: f64,
+    load_peak_mib: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -66,8 +80,18 @@ struct RunReport {
 pub fn run(args: &Args) -> Result<Outcome> {
     let options = args.checkpoint.load_options()?;
     let pool = worker::thread_pool(options.threads, false)?;
+    let before = options::peak_rss_mib();
     let mut session = pool.install(|| Session::open_bare(&options))?;
-    let inputs = crate::verify::inputs_of_file(&args.inputs, session.thinker().config())?;
+    let load_peak_mib = options::peak_rss_mib() - before;
+    let need = *session.need();
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let Some(inputs) = &args.inputs else {
+        let report = LoadReport { load_s: session.load_ms() / 1e3, weights_mib: mib(need.weights), load_peak_mib };
+        print_json(&report)?;
+        return Ok(Outcome::Fine);
+    };
+    let inputs = crate::verify::inputs_of_file(inputs, session.thinker().config())?;
+    let load = Load { prompt: inputs.ids.len(), answer: args.new };
     let decoding = Decoding { max_new_tokens: args.new, ..Decoding::default() };
     let cancel = AtomicBool::new(false);
     let mut runs = Vec::new();
@@ -108,6 +132,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
         new: args.new,
         capture: args.capture,
         load_s: session.load_ms() / 1e3,
+        weights_mib: mib(need.weights),
+        load_peak_mib,
+        estimate_mib: mib(need.total(load, session.thinker().device())),
         prefill_s: median(|r| r.prefill_s),
         prefill_cpu_s: median(|r| r.prefill_cpu_s),
         decode_s,

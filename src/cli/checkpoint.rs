@@ -68,18 +68,25 @@ pub enum Dtype {
     Q4K,
 }
 
+impl Dtype {
+    /// What it asks the engine for.
+    pub fn choice(self) -> HoldChoice {
+        HoldChoice::Fixed(match self {
+            Self::Auto => return HoldChoice::Auto,
+            Self::F32 => Hold::F32,
+            Self::F16 => Hold::F16,
+            Self::Bf16 => Hold::Bf16,
+            Self::Q8_0 => Hold::Q8_0,
+            Self::Q4K => Hold::Q4K,
+        })
+    }
+}
+
 impl ModelArgs {
     /// Finds the checkpoint and turns the arguments into what the engine wants.
     pub fn load_options(&self) -> Result<LoadOptions> {
         let dir = find(&self.model)?;
-        let hold = match self.dtype {
-            Dtype::Auto => HoldChoice::Auto,
-            Dtype::F32 => HoldChoice::Fixed(Hold::F32),
-            Dtype::F16 => HoldChoice::Fixed(Hold::F16),
-            Dtype::Bf16 => HoldChoice::Fixed(Hold::Bf16),
-            Dtype::Q8_0 => HoldChoice::Fixed(Hold::Q8_0),
-            Dtype::Q4K => HoldChoice::Fixed(Hold::Q4K),
-        };
+        let hold = self.dtype.choice();
         Ok(LoadOptions {
             id: self.model.clone(),
             device: self.device.into(),

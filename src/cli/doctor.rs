@@ -4,8 +4,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::cli::{Outcome, checkpoint, print_json};
-use crate::engine::options;
-use crate::engine::{DeviceChoice, HoldChoice};
+use crate::engine::fit::Size;
+use crate::engine::{DeviceChoice, device, fit};
+use crate::model;
 
 /// Arguments of `modalens doctor`.
 #[derive(Debug, clap::Args)]
@@ -22,20 +23,59 @@ struct Report {
     system: String,
     cores: usize,
     memory_free_mib: Option<u64>,
+    device_memory_free_mib: Option<u64>,
     device: String,
     device_why: String,
-    dtype_for_3b: String,
+    models: Vec<ModelFit>,
     ffmpeg: String,
     display: String,
     bundled_model: String,
     hub_cache: String,
 }
 
+/// What one published model would need here.
+#[derive(Debug, Serialize)]
+struct ModelFit {
+    id: &'static str,
+    /// In one sentence.
+    summary: String,
+    /// The most exact form first; bytes of the weights, and with a minute of video.
+    forms: Vec<Form>,
+    /// What will be slow, if anything.
+    speed: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Form {
+    dtype: &'static str,
+    weights_bytes: u64,
+    needed_bytes: u64,
+}
+
+/// The published models that the report speaks of.
+const PUBLISHED: [&str; 2] = ["Qwen/Qwen2.5-Omni-3B", "Qwen/Qwen2.5-Omni-7B"];
+
+fn model_fits(chosen: &device::ChosenDevice) -> Result<Vec<ModelFit>> {
+    let device = &chosen.device;
+    let known = PUBLISHED.into_iter().filter_map(|id| Some((id, model::released(id)?)));
+    let fits = known.map(|(id, config)| {
+        let forms = fit::forms(&config, device)?;
+        let form = |f: fit::Fit| Form { dtype: f.hold.name(), weights_bytes: f.weights, needed_bytes: f.all };
+        Ok(ModelFit {
+            id,
+            summary: fit::summary(&config, device)?,
+            forms: forms.into_iter().map(form).collect(),
+            speed: device.is_cpu().then_some("on a CPU: minutes for a video, a few tokens a second"),
+        })
+    });
+    fits.collect()
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let device = options::choose_device(DeviceChoice::Auto)?;
-    // The Thinker of the released 3B checkpoint: the smallest real one.
-    let hold = options::choose_hold(HoldChoice::Auto, 4_703_464_448, &device.device);
+    let device = device::choose_device(DeviceChoice::Auto)?;
+    let models = model_fits(&device)?;
+    let mib = |bytes: Option<u64>| bytes.map(|b| b >> 20);
     let features = [
         ("cuda", cfg!(feature = "cuda")),
         ("metal", cfg!(feature = "metal")),
@@ -50,10 +90,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
         features: features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        memory_free_mib: options::available_memory().map(|b| b >> 20),
+        memory_free_mib: mib(device::host_memory().free),
+        device_memory_free_mib: mib(device::memory(&device.device).free),
         device: device.name,
         device_why: device.why,
-        dtype_for_3b: format!("{} ({})", hold.hold.name(), hold.why),
+        models,
         ffmpeg: crate::media::ffmpeg_version(),
         display: display.unwrap_or_else(|| "none: the window cannot open, `ask --out` writes a report instead".into()),
         bundled_model: checkpoint::find("bundled").map_or_else(|e| format!("{e:#}"), |d| d.display().to_string()),
@@ -69,7 +110,15 @@ pub fn run(args: &Args) -> Result<Outcome> {
     line("system", &format!("{}, {} cores", report.system, report.cores));
     line("memory free", &report.memory_free_mib.map_or("unknown".into(), |m| format!("{m} MiB")));
     line("device", &format!("{}: {}", report.device, report.device_why));
-    line("a 3B model", &report.dtype_for_3b);
+    for model in &report.models {
+        let name = model.id.rsplit('-').next().map_or_else(String::new, |size| format!("Omni {size}"));
+        line(&name, &model.summary);
+        let forms = model.forms.iter().map(|f| format!("{} {}", f.dtype, Size(f.needed_bytes)));
+        line("", &format!("{} (with a minute of video)", forms.collect::<Vec<_>>().join(", ")));
+        if let Some(speed) = model.speed {
+            line("", speed);
+        }
+    }
     line("FFmpeg", &report.ffmpeg);
     line("display", &report.display);
     line("bundled model", &report.bundled_model);

@@ -4,6 +4,7 @@
 mod ask;
 mod bench;
 mod checkpoint;
+mod compare;
 mod doctor;
 mod probe;
 mod snapshot;
@@ -47,6 +48,9 @@ enum Command {
     /// Time prefill and decode on prepared inputs
     #[command(hide = true)]
     Bench(bench::Args),
+    /// What another form of the weights changes
+    #[command(hide = true)]
+    Compare(compare::Args),
 }
 
 /// How a command ended when it ended well.
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Compare(args)) => compare::run(&args),
     });
     match result {
         Ok(Ok(Outcome::Fine)) => ExitCode::SUCCESS,

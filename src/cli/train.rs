@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::cli::Outcome;
 use crate::cli::checkpoint::Device;
 use crate::engine::DeviceChoice;
-use crate::engine::options::choose_device;
+use crate::engine::device::choose_device;
 use crate::engine::worker::thread_pool;
 use crate::tune::results::evaluate_folder;
 use crate::tune::train::{Notice, TrainOptions, train};

@@ -9,9 +9,11 @@ use anyhow::{Context, Result};
 use candle_core::Tensor;
 
 use crate::capture::{AttentionRow, Share, ShareDetail};
-use crate::engine::options::{LoadOptions, choose_device, choose_hold};
+use crate::engine::device::choose_device;
+use crate::engine::fit::{self, Need, choose_hold};
+use crate::engine::options::LoadOptions;
 use crate::engine::reuse::{AudioBlocks, BlockKey, Blocks, EncoderCache, PictureBlocks, TokenKey, common_prefix};
-use crate::engine::sampler::Sampler;
+use crate::engine::sampler::{Sampler, log_prob};
 use crate::event::{Answer, AnswerToken, Finish, ModelInfo, Request, Reuse, Stage, Timing};
 use crate::lens::recorder::Recorder;
 use crate::media::{probe, sample_clip_with};
@@ -30,11 +32,11 @@ use crate::provenance::{Kind, Provenance, Source, Token};
 use crate::settings::Decoding;
 
 /// Prompt tokens per language-model pass: bounds the widest intermediate, long enough for full GEMM speed.
-const PREFILL_CHUNK: usize = 512;
+pub(super) const PREFILL_CHUNK: usize = 512;
 /// Patches per vision pass: bounds memory and the time to notice a cancel.
-const PATCHES_PER_PASS: usize = 8192;
+pub(super) const PATCHES_PER_PASS: usize = 8192;
 /// Bytes of encoder outputs kept for reuse.
-const ENCODER_CACHE_BYTES: usize = 256 << 20;
+pub(super) const ENCODER_CACHE_BYTES: usize = 256 << 20;
 
 /// News from a running answer.
 #[derive(Debug, Clone)]
@@ -54,6 +56,7 @@ pub struct Session {
     /// `None` where only prepared inputs are run.
     processor: Option<Processor>,
     info: Arc<ModelInfo>,
+    need: Need,
     load_ms: f64,
     cache: KvCache,
     /// What the cached tokens are; as long as the cache.
@@ -75,12 +78,23 @@ pub struct Run<'a> {
     pub capture: bool,
     /// Whether stop tokens are ignored, so that an answer has exactly the length asked for.
     pub until_length: bool,
+    /// An answer to give instead of the model's own: its log-probabilities and attention are read all the same.
+    pub forced: Option<Forced<'a>>,
+}
+
+/// An answer that is put into the model's mouth.
+#[derive(Debug)]
+pub struct Forced<'a> {
+    /// Its tokens; the answer is as long as they are.
+    pub tokens: &'a [u32],
+    /// What the model would have said at each step.
+    pub chosen: Vec<u32>,
 }
 
 impl<'a> Run<'a> {
     /// A run with capture and without edits.
     pub fn new(cancel: &'a AtomicBool, notify: &'a mut dyn FnMut(Update)) -> Self {
-        Self { cancel, notify, edits: &[], capture: true, until_length: false }
+        Self { cancel, notify, edits: &[], capture: true, until_length: false, forced: None }
     }
 }
 
@@ -101,12 +115,13 @@ impl Session {
         let chosen = choose_device(options.device)?;
         log::info!("device {}: {}", chosen.name, chosen.why);
         let config = Config::load(&options.dir).map_err(|e| missing_checkpoint(e, &options.dir))?;
-        let parameters = Thinker::manifest(&config)?.values().map(|s| s.iter().product::<usize>() as u64).sum();
-        let hold = choose_hold(options.hold, parameters, &chosen.device);
+        let hold = choose_hold(options.hold, &config, &chosen.device)?;
         log::info!("weights held as {}: {}", hold.hold.name(), hold.why);
+        let holding = options.holding.clone().unwrap_or_else(|| Thinker::holding(hold.hold));
+        let need = Need::of(&config, &holding, &chosen.device)?;
         // Hashing reads the same pages as loading: side by side they cost one read of the disk.
         let (thinker, sha256) =
-            rayon::join(|| Thinker::open(&options.dir, hold.hold, &chosen.device), || fingerprint(&options.dir));
+            rayon::join(|| Thinker::open(&options.dir, holding, &chosen.device), || fingerprint(&options.dir));
         let (thinker, sha256) = (thinker?, sha256?);
         let dtype = hold.hold.name().to_owned();
         let info = Arc::new(ModelInfo { id: options.id.clone(), sha256, dtype, device: chosen.name });
@@ -115,6 +130,7 @@ impl Session {
             thinker,
             processor: None,
             info,
+            need,
             load_ms: ms(started),
             cache,
             cached: Vec::new(),
@@ -126,6 +142,11 @@ impl Session {
     /// What is loaded.
     pub fn info(&self) -> &Arc<ModelInfo> {
         &self.info
+    }
+
+    /// What the model takes of the device's memory.
+    pub fn need(&self) -> &Need {
+        &self.need
     }
 
     /// How long loading took, in milliseconds.
@@ -241,12 +262,12 @@ impl Session {
         let n = inputs.ids.len();
         let layers = self.thinker.config().text.num_hidden_layers;
         let room = self.thinker.config().text.max_position_embeddings.saturating_sub(inputs.next_position as usize);
-        let most = decoding.max_new_tokens.min(room);
+        let most = run.forced.as_ref().map_or(decoding.max_new_tokens, |f| f.tokens.len()).min(room);
         let (mut logits, mut row) = self.prefill(inputs, most, run, timing, reuse)?;
         let mut sampler = Sampler::new(decoding);
         let mut decoder = self.processor.as_ref().map(Processor::stream_decoder);
         let stop = match &self.processor {
-            Some(processor) if !run.until_length => processor.stop_tokens(),
+            Some(processor) if !run.until_length && run.forced.is_none() => processor.stop_tokens(),
             _ => &[],
         };
         (run.notify)(Update::Stage(Stage::Answer));
@@ -256,7 +277,12 @@ impl Session {
             if answered.tokens.len() >= most {
                 break Finish::Length;
             }
-            let (id, logprob) = sampler.next(&logits)?;
+            let (mut id, mut logprob) = sampler.next(&logits)?;
+            if let Some(forced) = &mut run.forced {
+                forced.chosen.push(id);
+                id = forced.tokens[answered.tokens.len()];
+                logprob = log_prob(&logits.to_vec1()?, id);
+            }
             if answered.tokens.is_empty() {
                 timing.first_token = ms(first_from);
                 first_token_at = Instant::now();
@@ -318,6 +344,8 @@ impl Session {
         self.cached.truncate(prefix);
         self.cache.truncate(prefix);
         reuse.prefix_tokens = prefix;
+        let load = fit::Load { prompt: n, answer: new_tokens };
+        fit::check_request(&self.need, load, self.cache.bytes() as u64, self.thinker.device())?;
         let embeddings = self.embeddings(inputs, &blocks, prefix, run, timing, reuse)?;
 
         (run.notify)(Update::Stage(Stage::Prefill));

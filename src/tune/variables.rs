@@ -28,6 +28,7 @@ pub fn random(config: &Config, seed: u64, device: &Device) -> Result<Vars, TuneE
         }
     };
     Thinker::manifest(config)?
+        .shapes()
         .into_iter()
         .enumerate()
         .map(|(i, (name, shape))| {
@@ -58,6 +59,7 @@ pub fn random(config: &Config, seed: u64, device: &Device) -> Result<Vars, TuneE
 pub fn load(config: &Config, dir: &Path, device: &Device) -> Result<Vars, TuneError> {
     let checkpoint = Checkpoint::open(dir, Hold::F32, device)?;
     Thinker::manifest(config)?
+        .shapes()
         .into_iter()
         .map(|(name, shape)| {
             let var = Var::from_tensor(&checkpoint.tensor(&name, &shape)?)?;

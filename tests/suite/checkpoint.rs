@@ -6,7 +6,6 @@ use std::process::Command;
 
 use candle_core::{DType, Device, Tensor};
 use modalens::model::nn::weights::Hold;
-use modalens::model::qwen2_5_omni::config::Config;
 use modalens::model::qwen2_5_omni::thinker::{Thinker, unread_on_purpose};
 
 use crate::tiny::numbers;
@@ -61,10 +60,9 @@ fn says(model: &Path, words: &[&str]) {
 fn the_released_checkpoints_have_what_the_loader_asks_for() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/released");
     for name in ["3b", "7b"] {
-        let path = dir.join(format!("{name}.config.json"));
-        let config = Config::parse(&std::fs::read_to_string(&path).unwrap(), &path).unwrap();
+        let config = modalens::model::released(&format!("Qwen/Qwen2.5-Omni-{}", name.to_uppercase())).unwrap();
         let mut asked: BTreeMap<String, (Vec<usize>, usize)> = BTreeMap::new();
-        for (tensor, shape) in Thinker::manifest(&config).unwrap() {
+        for (tensor, shape) in Thinker::manifest(&config).unwrap().shapes() {
             let pattern: Vec<&str> =
                 tensor.split('.').map(|part| if part.parse::<usize>().is_ok() { "*" } else { part }).collect();
             // Positions in the merger's list are names, not layers.
@@ -272,5 +270,92 @@ fn what_is_no_checkpoint_is_said_to_be_none() {
         assert_ne!(changed, text, "{from} is not in the fixture");
         std::fs::write(&path, changed).unwrap();
         says(dir.path(), &[word, "preprocessor_config.json"]);
+    }
+}
+
+/// A checkpoint of some 25 million parameters, bf16, whose widths every form of weights can split.
+fn sizeable() -> tempfile::TempDir {
+    let dir = copy();
+    let mut config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.path().join("config.json")).unwrap()).unwrap();
+    let text = &mut config["thinker_config"]["text_config"];
+    for (field, value) in [("hidden_size", 512), ("intermediate_size", 2048), ("num_attention_heads", 8)] {
+        text[field] = value.into();
+    }
+    text["num_hidden_layers"] = 6.into();
+    text["num_key_value_heads"] = 2.into();
+    text["rope_scaling"]["mrope_section"] = serde_json::json!([8, 12, 12]);
+    config["thinker_config"]["vision_config"]["out_hidden_size"] = 512.into();
+    config["thinker_config"]["audio_config"]["output_dim"] = 512.into();
+    let text = config.to_string();
+    std::fs::write(dir.path().join("config.json"), &text).unwrap();
+    let config = modalens::model::qwen2_5_omni::config::Config::parse(&text, dir.path()).unwrap();
+    let mut state = 1u32;
+    let tensors: HashMap<String, Tensor> = Thinker::manifest(&config)
+        .unwrap()
+        .shapes()
+        .into_iter()
+        .map(|(name, shape)| {
+            let count: usize = shape.iter().product();
+            let numbers: Vec<half::bf16> = (0..count)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    // Between 2⁻⁶ and 2⁻⁵ in size, either sign.
+                    half::bf16::from_bits((state >> 16) as u16 & 0x807f | 0x3c80)
+                })
+                .collect();
+            (name, Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap())
+        })
+        .collect();
+    save(dir.path(), &tensors);
+    dir
+}
+
+/// Loading holds little beside the weights, whatever form they take, and the estimate of their size is exact.
+#[test]
+fn loading_never_holds_much_more_than_the_weights() {
+    let dir = sizeable();
+    for form in ["f32", "f16", "q8_0", "q4k"] {
+        let out = Command::new(env!("CARGO_BIN_EXE_modalens"))
+            .args(["bench", "--json", "--threads", "2", "--dtype", form, "--model"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{form}: {}", String::from_utf8_lossy(&out.stderr));
+        let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let (weights, peak) = (said["weights_mib"].as_f64().unwrap(), said["load_peak_mib"].as_f64().unwrap());
+        let parameters = 25.0;
+        let bytes =
+            [("f32", 4.0), ("f16", 2.1), ("q8_0", 1.1), ("q4k", 0.6)].into_iter().find(|f| f.0 == form).unwrap().1;
+        assert!((parameters * 0.8..parameters * 1.6).contains(&(weights / bytes)), "{form}: {weights} MiB");
+        if cfg!(target_os = "linux") {
+            // Two threads' pieces, thread stacks, and what the shard's header takes.
+            assert!(peak <= 1.15 * weights + 16.0, "{form}: {peak} MiB for {weights} MiB of weights");
+            assert!(peak >= 0.9 * weights, "{form}: {peak} MiB cannot hold {weights} MiB of weights");
+        }
+    }
+}
+
+/// Reading straight into blocks gives the blocks that quantising the whole matrix would.
+#[test]
+fn quantised_pieces_are_the_whole_quantised() {
+    use candle_core::Module;
+    use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+    use modalens::model::nn::weights::{Checkpoint, Matrix, Source};
+    let dir = sizeable();
+    let path = "thinker.model.layers.0.mlp";
+    let parts = [(format!("{path}.gate_proj.weight"), 2048), (format!("{path}.up_proj.weight"), 2048)];
+    let x = Tensor::randn(0f32, 1., (3, 512), &Device::Cpu).unwrap();
+    for (hold, block) in [(Hold::Q8_0, GgmlDType::Q8_0), (Hold::Q4K, GgmlDType::Q4K)] {
+        let Matrix::Quantized(read) =
+            Checkpoint::open(dir.path(), hold, &Device::Cpu).unwrap().matrix(&parts, 512).unwrap()
+        else {
+            panic!("{} is not quantised", hold.name());
+        };
+        let whole = Checkpoint::open(dir.path(), Hold::F32, &Device::Cpu).unwrap();
+        let both: Vec<Tensor> = parts.iter().map(|(name, rows)| whole.tensor(name, &[*rows, 512]).unwrap()).collect();
+        let whole = QTensor::quantize(&Tensor::cat(&both, 0).unwrap(), block).unwrap();
+        let whole = QMatMul::from_qtensor(whole).unwrap();
+        assert_eq!(numbers(&read.forward(&x).unwrap()), numbers(&whole.forward(&x).unwrap()), "{}", hold.name());
     }
 }

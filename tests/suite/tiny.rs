@@ -90,6 +90,7 @@ impl Shape {
         let mut rng = rand::rngs::StdRng::seed_from_u64(self.seed);
         Thinker::manifest(&self.config())
             .unwrap()
+            .shapes()
             .into_iter()
             .map(|(name, shape)| {
                 let fan: usize = shape.iter().skip(1).product();

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::model::nn::mask::Mask;
 use crate::model::nn::pass::Pass;
-use crate::model::nn::weights::{Checkpoint, Hold, Manifest, Scope, Source, WeightError};
+use crate::model::nn::weights::{Checkpoint, Hold, Holding, Manifest, Scope, Source, WeightError};
 use crate::model::qwen2_5_omni::audio::AudioTower;
 use crate::model::qwen2_5_omni::config::{Config, ConfigError};
 use crate::model::qwen2_5_omni::text::LanguageModel;
@@ -47,15 +47,20 @@ pub struct Thinker {
 
 impl Thinker {
     /// Loads a checkpoint folder; every tensor in it must be known, and every tensor needed must be there.
-    pub fn open(dir: &Path, hold: Hold, device: &Device) -> Result<Self, LoadError> {
+    pub fn open(dir: &Path, holding: impl Into<Holding>, device: &Device) -> Result<Self, LoadError> {
         if !dir.is_dir() {
             return Err(LoadError::NotAFolder(dir.to_owned()));
         }
         let config = Config::load(dir)?;
-        let checkpoint = Checkpoint::open(dir, hold, device)?;
+        let checkpoint = Checkpoint::open(dir, holding, device)?;
         let thinker = Self::load(&checkpoint, &config)?;
         checkpoint.finish(unread_on_purpose)?;
         Ok(thinker)
+    }
+
+    /// How a checkpoint's matrices are held when most of them are held as `hold`.
+    pub fn holding(hold: Hold) -> Holding {
+        Holding::from(hold)
     }
 
     /// Builds the model from any source of weights.
@@ -72,10 +77,10 @@ impl Thinker {
     }
 
     /// Names and shapes of every tensor that a checkpoint of this configuration must hold and that is read.
-    pub fn manifest(config: &Config) -> Result<std::collections::BTreeMap<String, Vec<usize>>, WeightError> {
+    pub fn manifest(config: &Config) -> Result<Manifest, WeightError> {
         let manifest = Manifest::default();
         Self::load(&manifest, config)?;
-        Ok(manifest.shapes())
+        Ok(manifest)
     }
 
     /// The configuration.
