@@ -65,17 +65,11 @@ impl Need {
         let text_pass = row(text.hidden_size, text.intermediate_size) * PREFILL_CHUNK as u64;
         let vision_pass = (row(vision.hidden_size, vision.intermediate_size) + 4 * vision.patch_dim() as u64)
             * PATCHES_PER_PASS as u64;
-        // A two-byte matrix is widened for each product on a CPU.
-        let widened = match holding.most {
-            Hold::F32 => 0,
-            _ if !device.is_cpu() => 0,
-            _ => 4 * product(&[2, text.hidden_size, text.intermediate_size]),
-        };
         Ok(Self {
             weights: Thinker::manifest(config)?.bytes(holding, device),
             cache_per_token: product(&[2, text.num_hidden_layers, text.num_key_value_heads, text.head_dim()]) * number,
             capture_per_pair: layers_heads * 4,
-            working: text_pass.max(vision_pass) + widened,
+            working: text_pass.max(vision_pass),
             // The row of embeddings twice, scores of one block of queries twice, and the encoders' outputs kept for reuse.
             working_per_token: 3 * text.hidden_size as u64 * number
                 + 2 * 4 * QUERY_BLOCK * text.num_attention_heads as u64,
@@ -258,14 +252,10 @@ mod tests {
 
     const GB: u64 = 1_000_000_000;
 
+    /// Four forms that need so many GB, of which one is not the weights.
     fn sizes(all: [u64; 4]) -> Vec<Fit> {
         let holds = [Hold::F32, Hold::F16, Hold::Q8_0, Hold::Q4K];
-        holds
-            .into_iter()
-            .zip(all)
-            .map(|(hold, all)| Fit { hold, weights: all - GB, all: all * GB })
-            .map(|f| Fit { weights: f.all - GB, ..f })
-            .collect()
+        holds.into_iter().zip(all).map(|(hold, all)| Fit { hold, weights: (all - 1) * GB, all: all * GB }).collect()
     }
 
     fn room(free: u64) -> Memory {

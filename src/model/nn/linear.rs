@@ -1,7 +1,7 @@
 //! A linear layer whose weights may be dense, half-precision, quantised or trained apart.
 //! Knows nothing of where it stands.
 
-use candle_core::{DType, Module, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::model::nn::kernels;
 use crate::model::nn::weights::{Matrix, Scope, WeightError};
@@ -97,10 +97,7 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = match &self.weight {
             Matrix::Dense(w) => dense(x, w)?,
-            Matrix::Quantized(w) => {
-                let y = w.forward(&x.to_dtype(DType::F32)?.contiguous()?)?;
-                y.to_dtype(x.dtype())?
-            }
+            Matrix::Quantized(w) => kernels::quantized_product(&x.to_dtype(DType::F32)?, w)?.to_dtype(x.dtype())?,
             // Fused anew in every run: the parts are what is trained.
             Matrix::Parts(parts) => {
                 let (weights, biases): (Vec<_>, Vec<_>) = parts.iter().partition(|p| p.rank() == 2);
@@ -121,8 +118,7 @@ fn dense(x: &Tensor, w: &Tensor) -> Result<Tensor> {
             return Ok(kernels::matvec(x, w)?);
         }
         if w.dtype() != DType::F32 {
-            // Half-precision weights are widened for one product; activations stay f32.
-            return Ok(x.matmul(&w.to_dtype(DType::F32)?.t()?)?);
+            return Ok(kernels::widened_product(x, w)?);
         }
     }
     Ok(x.matmul(&w.t()?)?)

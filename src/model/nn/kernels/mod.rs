@@ -1,14 +1,16 @@
 //! CPU kernels for the few operations where plain tensor operations leave a core idle or walk memory many times:
-//! matrix–vector product, gated SiLU, GELU, the masked soft-max, and what training adds (norms, rotation, bias with
+//! matrix–vector product, products with quantised weights, gated SiLU, GELU, the masked soft-max, and what training adds (norms, rotation, bias with
 //! their gradients). Each has a plain-operation twin for other devices, and a test compares the two. Knows nothing
 //! of layers.
 
 mod eager;
 mod islands;
+mod quantized;
 mod simd;
 
 pub use eager::{add_bias, layer_norm, rms_norm, rope, softmax};
 pub use islands::{Island, attend_islands, island_probs};
+pub use quantized::{quantized_product, widened_product};
 
 use std::ops::{Deref, Range};
 

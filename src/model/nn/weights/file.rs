@@ -110,8 +110,7 @@ impl TensorFile {
                 .map_err(|source| WeightError::Read { path: self.path.clone(), source })?;
             numbers.clear();
             numbers.extend(bytes.chunks_exact(size).map(decode));
-            // Written so that NaN is refused too.
-            if let Some(k) = numbers.iter().position(|x| !(x.abs() <= most)) {
+            if let Some(k) = numbers.iter().position(|x| x.is_nan() || x.abs() > most) {
                 let index = first + k;
                 return Err(WeightError::NotFinite { name: name.to_owned(), index, path: self.path.clone() });
             }
