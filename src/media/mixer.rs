@@ -26,6 +26,8 @@ pub(crate) struct Segment {
     pub(crate) seek: u64,
     /// Time goes on from where it is (another soundtrack) instead of jumping to `base_secs`.
     pub(crate) keep_time: bool,
+    /// Seconds of the clip per second of playing: the samples are stretched so already. Negative runs backwards.
+    pub(crate) speed: f64,
 }
 
 /// What the callback and the rest of the program tell each other: single atomic values only.
@@ -40,28 +42,51 @@ pub(crate) struct Transport {
     pub(crate) wanted_seek: AtomicU64,
     /// Callbacks in which samples were missing.
     pub(crate) underruns: AtomicU64,
+    /// Whether the end is the end of a loop: time waits there for the jump instead of stopping.
+    pub(crate) looping: AtomicBool,
+    start_secs: AtomicU64,
     stop_secs: AtomicU64,
     volume: AtomicU32,
     muted: AtomicBool,
     // A sequence lock over three numbers: the writer never waits, readers retry.
     sequence: AtomicU32,
     seek: AtomicU64,
-    floor_secs: AtomicU64,
+    from_secs: AtomicU64,
+    before_until_secs: AtomicU64,
+    before_speed: AtomicU64,
     end_secs: AtomicU64,
     heard_at_secs: AtomicU64,
+    speed: AtomicU64,
 }
 
-/// Where playing is.
+/// Where playing is: a line of time over the clock, and the line before it, of which the ear may still hear the end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Reading {
     /// The seek this belongs to; 0 before the first.
     seek: u64,
-    /// The seek's target: the time is never before it.
-    floor_secs: f64,
+    /// Where the line begins: the seek's target, or where the line before it ended.
+    from_secs: f64,
+    /// When (on the clock) the last of the line before it is heard.
+    before_until_secs: f64,
+    /// That line's speed; 0 after a jump, when it no longer counts.
+    before_speed: f64,
     /// Time of the end of what was handed to the device.
     end_secs: f64,
     /// When (on the clock) that end is heard.
     heard_at_secs: f64,
+    /// Seconds of the clip per second of the clock.
+    speed: f64,
+}
+
+impl Reading {
+    /// The time that is heard at `now_secs` of the clock.
+    fn at(&self, now_secs: f64) -> f64 {
+        if now_secs < self.before_until_secs {
+            return self.from_secs - (self.before_until_secs - now_secs) * self.before_speed;
+        }
+        let t = self.end_secs - (self.heard_at_secs - now_secs).max(0.0) * self.speed;
+        if self.speed < 0.0 { t.min(self.from_secs) } else { t.max(self.from_secs) }
+    }
 }
 
 impl Transport {
@@ -72,14 +97,19 @@ impl Transport {
             picture_ready: AtomicU64::new(0),
             wanted_seek: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
+            looping: AtomicBool::new(false),
+            start_secs: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
             stop_secs: AtomicU64::new(f64::INFINITY.to_bits()),
             volume: AtomicU32::new(1f32.to_bits()),
             muted: AtomicBool::new(false),
             sequence: AtomicU32::new(0),
             seek: AtomicU64::new(0),
-            floor_secs: AtomicU64::new(0),
+            from_secs: AtomicU64::new(0),
+            before_until_secs: AtomicU64::new(0),
+            before_speed: AtomicU64::new(0),
             end_secs: AtomicU64::new(0),
             heard_at_secs: AtomicU64::new(0),
+            speed: AtomicU64::new(0),
         }
     }
 
@@ -88,9 +118,14 @@ impl Transport {
         self.stop_secs.store(secs.to_bits(), Ordering::Release);
     }
 
-    /// Where playing stops by itself, in seconds.
-    pub(crate) fn stop(&self) -> f64 {
-        f64::from_bits(self.stop_secs.load(Ordering::Acquire))
+    /// Sets where playing backwards stops by itself, in seconds.
+    pub(crate) fn set_start(&self, secs: f64) {
+        self.start_secs.store(secs.to_bits(), Ordering::Release);
+    }
+
+    /// Where playing stops by itself, backwards and forwards, in seconds.
+    fn bounds(&self) -> [f64; 2] {
+        [&self.start_secs, &self.stop_secs].map(|bound| f64::from_bits(bound.load(Ordering::Acquire)))
     }
 
     pub(crate) fn set_volume(&self, volume: f32) {
@@ -119,20 +154,31 @@ impl Transport {
         self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
         self.seek.store(reading.seek, Ordering::Relaxed);
-        self.floor_secs.store(reading.floor_secs.to_bits(), Ordering::Relaxed);
-        self.end_secs.store(reading.end_secs.to_bits(), Ordering::Relaxed);
-        self.heard_at_secs.store(reading.heard_at_secs.to_bits(), Ordering::Relaxed);
+        for (slot, value) in [
+            (&self.from_secs, reading.from_secs),
+            (&self.before_until_secs, reading.before_until_secs),
+            (&self.before_speed, reading.before_speed),
+            (&self.end_secs, reading.end_secs),
+            (&self.heard_at_secs, reading.heard_at_secs),
+            (&self.speed, reading.speed),
+        ] {
+            slot.store(value.to_bits(), Ordering::Relaxed);
+        }
         self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
     }
 
     fn read(&self) -> Reading {
         loop {
             let before = self.sequence.load(Ordering::Acquire);
+            let number = |slot: &AtomicU64| f64::from_bits(slot.load(Ordering::Relaxed));
             let reading = Reading {
                 seek: self.seek.load(Ordering::Relaxed),
-                floor_secs: f64::from_bits(self.floor_secs.load(Ordering::Relaxed)),
-                end_secs: f64::from_bits(self.end_secs.load(Ordering::Relaxed)),
-                heard_at_secs: f64::from_bits(self.heard_at_secs.load(Ordering::Relaxed)),
+                from_secs: number(&self.from_secs),
+                before_until_secs: number(&self.before_until_secs),
+                before_speed: number(&self.before_speed),
+                end_secs: number(&self.end_secs),
+                heard_at_secs: number(&self.heard_at_secs),
+                speed: number(&self.speed),
             };
             fence(Ordering::Acquire);
             if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
@@ -146,7 +192,7 @@ impl Transport {
     /// is still on its way to the ear.
     pub(crate) fn position(&self, seek: u64, now_secs: f64) -> Option<f64> {
         let r = self.read();
-        (r.seek == seek).then(|| (r.end_secs - (r.heard_at_secs - now_secs).max(0.0)).max(r.floor_secs))
+        (r.seek == seek).then(|| r.at(now_secs))
     }
 }
 
@@ -187,6 +233,9 @@ pub(crate) struct Mixer {
     level: f32,
     step: f32,
     heard_at_secs: f64,
+    /// When the last of the segment before this one is heard, and its speed (0 after a jump).
+    before_until_secs: f64,
+    before_speed: f64,
 }
 
 impl Mixer {
@@ -209,6 +258,8 @@ impl Mixer {
             level,
             step: (1.0 / (RAMP_SECS * rate)) as f32,
             heard_at_secs: 0.0,
+            before_until_secs: 0.0,
+            before_speed: 0.0,
         };
         (mixer, MixerLink { segments, spent: done })
     }
@@ -218,7 +269,7 @@ impl Mixer {
         self.receive();
         let playing = self.transport.playing.load(Ordering::Acquire);
         let level = self.transport.level();
-        let stop = self.transport.stop();
+        let bounds = self.transport.bounds();
         let mut missing = false;
         let mut stopped = false;
         let mut last_played = None;
@@ -233,7 +284,7 @@ impl Mixer {
             if self.fade == 0.0 {
                 continue;
             }
-            let left_secs = stop - self.end_secs();
+            let left_secs = self.left_secs(bounds);
             match self.take(left_secs) {
                 Taken::Frame(samples) => {
                     self.level = approach(self.level, level, self.step);
@@ -260,7 +311,9 @@ impl Mixer {
         if stopped && playing {
             // In this order: whoever sees that playing stopped also sees why.
             self.transport.reached_end.store(true, Ordering::Release);
-            self.transport.playing.store(false, Ordering::Release);
+            if !self.transport.looping.load(Ordering::Acquire) {
+                self.transport.playing.store(false, Ordering::Release);
+            }
         }
         if let Some(frames) = last_played {
             self.heard_at_secs = heard_at_secs + frames as f64 / self.rate;
@@ -268,9 +321,12 @@ impl Mixer {
         if let Some(current) = &self.current {
             self.transport.publish(Reading {
                 seek: current.seek,
-                floor_secs: current.base_secs,
+                from_secs: current.base_secs,
+                before_until_secs: self.before_until_secs,
+                before_speed: self.before_speed,
                 end_secs: self.end_secs(),
                 heard_at_secs: self.heard_at_secs,
+                speed: current.speed,
             });
         }
     }
@@ -297,12 +353,14 @@ impl Mixer {
         }
         let Some(mut next) = self.next.take() else { return };
         self.skip = 0;
+        (self.before_until_secs, self.before_speed) = (0.0, 0.0);
         if next.keep_time {
             let now = self.end_secs();
-            if self.current.is_some() {
-                let ahead = (now - next.base_secs).max(0.0);
-                self.skip = (ahead * self.rate).round() as u64;
+            if let Some(old) = &self.current {
+                let ahead_secs = ((now - next.base_secs) / next.speed).max(0.0);
+                self.skip = (ahead_secs * self.rate).round() as u64;
                 next.base_secs = now;
+                (self.before_until_secs, self.before_speed) = (self.heard_at_secs, old.speed);
             }
         } else {
             // What is still on its way to the ear belongs to before the jump.
@@ -325,7 +383,13 @@ impl Mixer {
     }
 
     fn end_secs(&self) -> f64 {
-        self.current.as_ref().map_or(0.0, |c| c.base_secs + self.played as f64 / self.rate)
+        self.current.as_ref().map_or(0.0, |c| c.base_secs + self.played as f64 / self.rate * c.speed)
+    }
+
+    /// Seconds of playing until it stops by itself.
+    fn left_secs(&self, [start, stop]: [f64; 2]) -> f64 {
+        let speed = self.current.as_ref().map_or(1.0, |c| c.speed);
+        (if speed < 0.0 { start } else { stop } - self.end_secs()) / speed
     }
 
     fn take(&mut self, left_secs: f64) -> Taken {
@@ -375,7 +439,7 @@ mod tests {
             producer.push(*s).unwrap();
         }
         let complete = Arc::new(AtomicBool::new(true));
-        Segment { samples: consumer, complete, base_secs, seek, keep_time: false }
+        Segment { samples: consumer, complete, base_secs, seek, keep_time: false, speed: 1.0 }
     }
 
     fn start() -> (Arc<Transport>, Mixer, MixerLink) {

@@ -23,6 +23,7 @@ mod reader;
 mod sample;
 mod sink;
 mod source;
+mod stretch;
 
 pub use audio::{AudioChunk, AudioReader};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -10,7 +10,7 @@ mod sound;
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use super::clock::{Clock, ManualClock, SystemClock};
@@ -21,6 +21,15 @@ use super::reader::EPSILON_SECS;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 use crate::frame::Planes;
 use crate::settings::Sampling;
+use crate::time::Span;
+
+/// Frames whose lateness is remembered.
+const LOGGED: usize = 4_096;
+
+/// The shortest span that is played again and again.
+const SHORTEST_LOOP_SECS: f64 = 0.02;
+/// The end of a loop that was passed by less than this is where the loop turns.
+const JUST_SECS: f64 = 0.25;
 
 /// What a playback tells its owner. Sent from its threads; the receiver only has to take note and repaint.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +66,8 @@ pub enum Output {
 #[derive(Clone, Default)]
 pub struct ManualOutput {
     mixer: Arc<Mutex<Option<Mixer>>>,
+    /// Whoever keeps the ring full: such a device may be faster than any other.
+    feeder: Arc<Mutex<Weak<Shared>>>,
     /// The clock, moved by what is played.
     pub clock: Arc<ManualClock>,
 }
@@ -73,6 +84,10 @@ impl ManualOutput {
             mixer.fill(out, self.clock.now_secs());
         }
         self.clock.advance((out.len() / CHANNELS) as f64 / f64::from(Self::RATE));
+        let feeder = self.feeder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = feeder.upgrade() {
+            shared.wake_sound.notify_all();
+        }
     }
 }
 
@@ -91,6 +106,7 @@ struct Shared {
     notify: Box<dyn Fn(MediaEvent) + Send + Sync>,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each read by one thread")]
 struct State {
     clip: ClipSpec,
     sampling: Sampling,
@@ -98,6 +114,14 @@ struct State {
     /// Counts seeks; frames and sound of older ones are stale.
     seek: u64,
     target_secs: f64,
+    /// The seek is one of many while a hand moves: any near frame will do at first, and time stands.
+    rough: bool,
+    /// Seconds of the clip per second of playing; negative runs backwards, without sound.
+    speed: f64,
+    /// What is played again and again.
+    repeat: Option<Span>,
+    /// The video's own sound is heard in place of the clip's.
+    own_sound: bool,
     /// Counts changes of the picture's source.
     picture_version: u64,
     /// Counts what the sound thread has to do: seeks and soundtracks.
@@ -111,6 +135,8 @@ struct State {
     shown: Option<Arc<dyn Planes>>,
     shown_seek: u64,
     last_position: (u64, f64),
+    /// How late frames were taken while playing, in seconds of playing, newest last.
+    late_secs: VecDeque<f64>,
     error: Option<String>,
     output: &'static str,
 }
@@ -137,13 +163,31 @@ impl State {
         by_picture.or(self.sound_duration_secs).or(opened.counted)
     }
 
-    /// Where playing stops that starts at `from_secs`: at the end of the used part, or of everything.
+    /// Where playing stops that starts at `from_secs`: at the end of the loop, of the used part, or of everything.
     fn stop_secs(&self, from_secs: f64) -> f64 {
         let all = self.duration_secs().unwrap_or(f64::INFINITY);
-        match self.clip.end_secs {
-            Some(end) if from_secs < end - 1e-3 => end.min(all),
-            _ => all,
+        let before = |end: &f64| from_secs < end - 1e-3;
+        let end = self.repeat.map(|l| l.end_secs).filter(before).or(self.clip.end_secs.filter(before));
+        end.map_or(all, |end| end.min(all))
+    }
+
+    /// Where playing backwards stops that starts at `from_secs`.
+    fn start_secs(&self, from_secs: f64) -> f64 {
+        let after = |start: &f64| from_secs > start - 1e-3;
+        self.repeat.map(|l| l.start_secs).filter(after).unwrap_or(0.0)
+    }
+
+    /// The clip whose sound is heard: the clip, or the same with the video's own sound.
+    fn heard(&self) -> ClipSpec {
+        let mut clip = self.clip.clone();
+        if self.own_sound && clip.video.is_some() {
+            clip.audio = AudioSource::Original { track: None };
         }
+        clip
+    }
+
+    fn backwards(&self) -> bool {
+        self.speed < 0.0
     }
 }
 
@@ -188,6 +232,10 @@ impl Playback {
                 quit: false,
                 seek: 1,
                 target_secs: start_secs,
+                rough: false,
+                speed: 1.0,
+                repeat: None,
+                own_sound: false,
                 picture_version: 1,
                 sound_version: 1,
                 keep_time: false,
@@ -198,6 +246,7 @@ impl Playback {
                 shown: None,
                 shown_seek: 0,
                 last_position: (0, 0.0),
+                late_secs: VecDeque::new(),
                 error: None,
                 output: "",
             }),
@@ -205,6 +254,9 @@ impl Playback {
             wake_sound: Condvar::new(),
             notify: Box::new(notify),
         });
+        if let Output::Manual(manual) = &output {
+            *manual.feeder.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&shared);
+        }
         let mut playback = Self { shared, threads: Vec::new() };
         let picture = Arc::clone(&playback.shared);
         playback.spawn("modalens-picture", move || pictures::run(&picture))?;
@@ -224,11 +276,17 @@ impl Playback {
         let at = self.position_secs();
         let mut state = self.shared.lock();
         let stop = state.stop_secs(at);
-        if at >= stop - 1e-3 {
+        if state.backwards() && at <= 1e-3 {
+            // Backwards from the start there is nothing.
+            return;
+        }
+        if let Some(l) = state.repeat.filter(|l| !state.backwards() && (at - l.end_secs).abs() < 1e-3) {
+            self.shared.seek_to(&mut state, l.start_secs);
+        } else if at >= stop - 1e-3 && !state.backwards() {
             let start = state.clip.start_secs.unwrap_or(0.0).max(0.0);
             self.shared.seek_to(&mut state, if start < stop - 1e-3 { start } else { 0.0 });
         } else {
-            self.shared.transport.set_stop(stop);
+            self.shared.set_bounds(&state, at);
         }
         // Under the lock: the sound thread decides under it whether to sleep until it is woken.
         self.shared.transport.playing.store(true, Ordering::Release);
@@ -243,17 +301,91 @@ impl Playback {
 
     /// Goes to a time, exactly; plays on from there if it was playing.
     pub fn seek(&self, t_secs: f64) {
+        self.go(t_secs, false);
+    }
+
+    /// Goes to a time while a hand moves: the nearest key frame is shown first, the exact frame as soon as the hand
+    /// rests, and time stands until the next [`seek`](Self::seek).
+    pub fn scrub(&self, t_secs: f64) {
+        self.go(t_secs, true);
+    }
+
+    fn go(&self, t_secs: f64, rough: bool) {
         let mut state = self.shared.lock();
         let end = state.duration_secs().unwrap_or(f64::INFINITY);
         let t = if t_secs.is_finite() { t_secs.clamp(0.0, end.max(0.0)) } else { 0.0 };
+        if rough && state.rough && t == state.target_secs {
+            // A hand that rests: the exact frame is on its way.
+            return;
+        }
+        state.rough = rough;
         self.shared.seek_to(&mut state, t);
+    }
+
+    /// Sets how fast time runs: 0.25 to 4 with the sound at its own pitch, −4 to −0.25 backwards and in silence.
+    pub fn set_speed(&self, speed: f64) {
+        let size = if speed.is_finite() { speed.abs().clamp(0.25, 4.0) } else { 1.0 };
+        let speed = size.copysign(speed);
+        let at = self.position_secs();
+        let mut state = self.shared.lock();
+        let old = std::mem::replace(&mut state.speed, speed);
+        if old == speed {
+            return;
+        }
+        if (old < 0.0) != (speed < 0.0) {
+            // What is decoded lies on the other side.
+            self.shared.seek_to(&mut state, at);
+            return;
+        }
+        state.sound_version += 1;
+        state.keep_time = true;
+        drop(state);
+        self.shared.wake_sound.notify_all();
+    }
+
+    /// How fast time runs.
+    pub fn speed(&self) -> f64 {
+        self.shared.lock().speed
+    }
+
+    /// Plays a span again and again once time is in it, or nothing.
+    pub fn set_repeat(&self, span: Option<Span>) {
+        let at = self.position_secs();
+        let mut state = self.shared.lock();
+        state.repeat = span.filter(|s| s.duration_secs() >= SHORTEST_LOOP_SECS);
+        // An end that was set while playing has just gone by.
+        let passed = |l: &Span| !state.backwards() && (0.0..JUST_SECS).contains(&(at - l.end_secs + 1e-3));
+        match state.repeat.filter(passed).filter(|_| self.is_playing()) {
+            Some(l) => self.shared.seek_to(&mut state, l.start_secs),
+            None => self.shared.set_bounds(&state, at),
+        }
+    }
+
+    /// Lets the video's own sound be heard in place of the clip's, for as long as a key is held.
+    pub fn hear_own_sound(&self, own: bool) {
+        let mut state = self.shared.lock();
+        if state.own_sound == own {
+            return;
+        }
+        state.own_sound = own;
+        state.sound_version += 1;
+        state.keep_time = true;
+        drop(state);
+        self.shared.wake_sound.notify_all();
+    }
+
+    /// Whether the video's own sound is heard in place of the clip's.
+    pub fn hears_own_sound(&self) -> bool {
+        self.shared.lock().own_sound
     }
 
     /// Shows the frame after the one that is shown; stops playing. Nothing happens after the last one.
     pub fn step_forward(&self) {
         self.pause();
         let mut state = self.shared.lock();
-        if let Some(next) = state.queue.front().map(|f| f.pts_secs()) {
+        let next = if state.backwards() { None } else { state.queue.front().map(|f| f.pts_secs()) };
+        if let Some(next) = next {
+            state.rough = false;
             self.shared.seek_to(&mut state, next);
         }
     }
@@ -263,6 +395,7 @@ impl Playback {
         self.pause();
         let mut state = self.shared.lock();
         if let Some(shown) = state.shown.as_ref().map(|f| f.pts_secs()) {
+            state.rough = false;
             self.shared.seek_to(&mut state, (shown - 4.0 * EPSILON_SECS).max(0.0));
         }
     }
@@ -295,7 +428,7 @@ impl Playback {
             state.sound_version += 1;
             state.keep_time = true;
         }
-        self.shared.transport.set_stop(state.stop_secs(at));
+        self.shared.set_bounds(&state, at);
         drop(state);
         self.shared.wake_picture.notify_all();
         self.shared.wake_sound.notify_all();
@@ -327,13 +460,17 @@ impl Playback {
     }
 
     /// The time that is heard (and should be seen) now, in seconds: samples played less what is still on its way to
-    /// the ear. Right after a seek it is the seek's target. Between two seeks it never goes back.
+    /// the ear. Right after a seek it is the seek's target. Between two seeks it never turns round.
     pub fn position_secs(&self) -> f64 {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now_secs();
         let at = self.shared.transport.position(state.seek, now).unwrap_or(state.target_secs);
         let (seek, last) = state.last_position;
-        let at = if seek == state.seek { at.max(last) } else { at };
+        let at = match seek == state.seek {
+            true if state.backwards() => at.min(last),
+            true => at.max(last),
+            false => at,
+        };
         state.last_position = (state.seek, at);
         at
     }
@@ -348,13 +485,32 @@ impl Playback {
     pub fn frame_at(&self, t_secs: f64) -> Option<Arc<dyn Planes>> {
         let mut state = self.shared.lock();
         let mut taken = false;
+        let mut due_secs = None;
         while let Some(front) = state.queue.front() {
-            if state.shown_seek == state.seek && front.pts_secs() > t_secs + EPSILON_SECS {
+            let pts = front.pts_secs();
+            let shown = state.shown.as_ref().filter(|_| state.shown_seek == state.seek).map(|f| f.pts_secs());
+            // Backwards a frame is due when the one after it is over.
+            let due = if state.backwards() { shown } else { Some(pts).filter(|_| shown.is_some()) };
+            let over = match due {
+                Some(due) if state.backwards() => t_secs < due - EPSILON_SECS,
+                Some(due) => t_secs + EPSILON_SECS >= due,
+                None => true,
+            };
+            if !over {
                 break;
             }
+            // A picture that stands for all time is never late.
+            due_secs = due.filter(|_| shown != Some(pts));
             state.shown = state.queue.pop_front();
             state.shown_seek = state.seek;
             taken = true;
+        }
+        if let Some(due) = due_secs.filter(|_| self.is_playing()) {
+            let late = (t_secs - due) / state.speed;
+            state.late_secs.push_back(late);
+            if state.late_secs.len() > LOGGED {
+                state.late_secs.pop_front();
+            }
         }
         let shown = state.shown.clone();
         drop(state);
@@ -367,6 +523,21 @@ impl Playback {
     /// When the next frame is due, in seconds: `None` when none is decoded yet or none follows.
     pub fn next_pts(&self) -> Option<f64> {
         self.shared.lock().queue.front().map(|f| f.pts_secs())
+    }
+
+    /// In how many seconds of playing the next frame is due, if it is known; 0 when it is overdue.
+    pub fn next_frame_in_secs(&self) -> Option<f64> {
+        let at = self.position_secs();
+        let state = self.shared.lock();
+        let next = state.queue.front()?.pts_secs();
+        let due = if state.backwards() { state.shown.as_ref()?.pts_secs() } else { next };
+        Some(((due - at) / state.speed).max(0.0))
+    }
+
+    /// The newest frames' lateness against the sound that was heard when they were taken, in seconds: the clock's own
+    /// log of how far apart picture and sound were. A few thousand at most, oldest first.
+    pub fn late_secs(&self) -> Vec<f64> {
+        self.shared.lock().late_secs.iter().copied().collect()
     }
 
     /// Times the device ran out of samples.
@@ -410,9 +581,30 @@ impl Shared {
         state.keep_time = false;
         state.queue.clear();
         state.picture_done = false;
-        self.transport.set_stop(state.stop_secs(t_secs));
+        self.set_bounds(state, t_secs);
         self.wake_picture.notify_all();
         self.wake_sound.notify_all();
+    }
+
+    /// Tells the mixer where time that runs from `from_secs` stops.
+    fn set_bounds(&self, state: &State, from_secs: f64) {
+        let (start, stop) = (state.start_secs(from_secs), state.stop_secs(from_secs));
+        self.transport.set_start(start);
+        self.transport.set_stop(stop);
+        let looping = state.repeat.is_some_and(|l| {
+            let end = l.end_secs.min(state.duration_secs().unwrap_or(f64::INFINITY));
+            if state.backwards() { start == l.start_secs && from_secs > start - 1e-3 } else { stop == end }
+        });
+        self.transport.looping.store(looping, Ordering::Release);
+    }
+
+    /// At the end of a loop: goes to its beginning. False when there is none to go on with.
+    fn loop_back(&self, state: &mut State) -> bool {
+        let looping = self.transport.looping.load(Ordering::Acquire);
+        let Some(span) = state.repeat.filter(|_| looping) else { return false };
+        let to = if state.backwards() { span.end_secs } else { span.start_secs };
+        self.seek_to(state, to);
+        true
     }
 
     fn fail(&self, error: &MediaError) {

@@ -183,6 +183,22 @@ impl VideoReader {
         }
     }
 
+    /// The key frame at or before `t_secs`, for a first glance before [`seek`](Self::seek); `None` where decoding on
+    /// from where the reader stands is as quick.
+    pub(crate) fn key_frame_before(&mut self, t_secs: f64) -> Result<Option<VideoFrame>, MediaError> {
+        let t_secs = if t_secs.is_finite() { t_secs + EPSILON_SECS } else { 0.0 };
+        if self.last_secs.is_some_and(|last| last <= t_secs && t_secs - last < DECODE_ON_SECS) {
+            return Ok(None);
+        }
+        if t_secs <= 0.0 || !self.jump(t_secs) {
+            self.rewind()?;
+        }
+        let Some((frame, ticks)) = self.decode()? else { return Ok(None) };
+        let frame = self.present(frame, ticks)?;
+        self.last_secs = Some(crate::frame::Planes::pts_secs(&frame));
+        Ok(Some(frame))
+    }
+
     /// Decodes on until a frame later than `t_secs`, keeping the one before it and that one.
     fn settle(
         &mut self,

@@ -153,7 +153,7 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     };
     if let Some(lanes) = &state.lanes {
         // A sound that ends early, or one cut where the model's hearing ends.
-        let end = lanes.start_secs + lanes.samples.len() as f64 / f64::from(lanes.rate);
+        let end = lanes.start_secs + lanes.samples.len() as f64 / lanes.rate;
         let silent = Rect::from_min_max(Pos2::new(x_of(end).max(x0), wave.top()), wave.max);
         if silent.width() > ROOM_FOR_A_HINT {
             hint(silent, "The model hears nothing here");

@@ -8,6 +8,7 @@ mod checkpoint;
 mod colour;
 mod engine;
 mod media;
+mod player;
 mod processor;
 mod shaders;
 mod tiny;

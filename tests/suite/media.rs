@@ -620,14 +620,14 @@ fn allocations(run: impl FnOnce()) -> u64 {
 }
 
 /// A playback whose time is the test's.
-struct Player {
-    playback: Playback,
-    output: ManualOutput,
-    events: std::sync::mpsc::Receiver<MediaEvent>,
+pub struct Player {
+    pub playback: Playback,
+    pub output: ManualOutput,
+    pub events: std::sync::mpsc::Receiver<MediaEvent>,
 }
 
 impl Player {
-    fn open(clip: ClipSpec) -> Self {
+    pub fn open(clip: ClipSpec) -> Self {
         let (send, events) = std::sync::mpsc::channel();
         let output = ManualOutput::default();
         let notify = move |event| drop(send.send(event));
@@ -638,7 +638,7 @@ impl Player {
     }
 
     /// Waits for an event; the limit only keeps a broken build from hanging.
-    fn until(&self, wanted: impl Fn(&MediaEvent) -> bool) -> MediaEvent {
+    pub fn until(&self, wanted: impl Fn(&MediaEvent) -> bool) -> MediaEvent {
         loop {
             let event = self.events.recv_timeout(std::time::Duration::from_mins(1)).expect("the event never came");
             if wanted(&event) {
@@ -648,7 +648,7 @@ impl Player {
     }
 
     /// Plays 10 ms.
-    fn pump(&self) -> Vec<f32> {
+    pub fn pump(&self) -> Vec<f32> {
         let mut out = vec![0.0; 960];
         self.output.pump(&mut out);
         out
@@ -656,7 +656,7 @@ impl Player {
 
     /// Plays until two blocks in a row were played whole (this is faster than real time, so the decoder may be late);
     /// the second one, and the time after it.
-    fn whole_block(&self) -> (Vec<f32>, f64) {
+    pub fn whole_block(&self) -> (Vec<f32>, f64) {
         let mut whole = 0;
         loop {
             let before = self.playback.position_secs();
@@ -672,7 +672,7 @@ impl Player {
     }
 
     /// Plays until a time is reached.
-    fn play_to(&self, secs: f64) {
+    pub fn play_to(&self, secs: f64) {
         while self.playback.position_secs() < secs {
             self.pump();
             std::thread::yield_now();
@@ -680,7 +680,7 @@ impl Player {
     }
 
     /// Seeks and waits for the frame.
-    fn seek(&self, secs: f64) -> std::sync::Arc<dyn Planes> {
+    pub fn seek(&self, secs: f64) -> std::sync::Arc<dyn Planes> {
         while self.events.try_recv().is_ok() {}
         self.playback.seek(secs);
         self.until(|e| *e == MediaEvent::FrameReady);
@@ -689,7 +689,7 @@ impl Player {
 }
 
 /// A clip whose sound says what time it is: a quarter of the time in seconds, on the left; its negative, on the right.
-fn telling(clips: &Clips, name: &str, seconds: u32) -> PathBuf {
+pub fn telling(clips: &Clips, name: &str, seconds: u32) -> PathBuf {
     let sound = format!("-f lavfi -i aevalsrc=t/4|-t/4:s=48000:d={seconds}");
     let picture = format!("-f lavfi -i testsrc2=size=96x64:rate=25:duration={seconds}");
     clips.make(name, &format!("{picture} {sound} -c:v libx264 -bf 2 -g 20 -c:a pcm_f32le"))

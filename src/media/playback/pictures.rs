@@ -1,11 +1,12 @@
 //! The picture thread: decodes a few frames ahead of what is shown, newest seek first.
 //! Knows nothing of sound or of who shows the frames.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::super::error::MediaError;
-use super::super::picture::RgbaFrame;
+use super::super::picture::{RgbaFrame, VideoFrame};
 use super::super::reader::{EPSILON_SECS, VideoReader};
 use super::super::sample::sample_clip;
 use super::super::source::Source;
@@ -19,10 +20,15 @@ const MOST_FRAMES: usize = 8;
 /// Most bytes of frames decoded ahead: very large pictures get a shorter queue.
 const MOST_BYTES: usize = 256 << 20;
 
+/// Most bytes of frames held to be shown backwards.
+const MOST_BYTES_BACK: usize = 192 << 20;
+/// The shortest and the longest stretch decoded at once to be shown backwards, in seconds.
+const BACK_SECS: [f64; 2] = [0.4, 4.0];
+
 /// Where frames come from.
 enum Pictures {
     Nothing,
-    File(Box<VideoReader>),
+    File(Box<VideoReader>, Backwards),
     /// One picture for all times.
     Same(Arc<dyn Planes>),
     /// Pictures in slots of their own.
@@ -33,6 +39,61 @@ enum Pictures {
     },
 }
 
+/// Frames decoded forwards to be shown backwards.
+#[derive(Default)]
+struct Backwards {
+    /// The earliest frame shown so far: what comes next is before it.
+    until_secs: f64,
+    /// Frames before it, in order.
+    frames: VecDeque<Arc<VideoFrame>>,
+    bytes: usize,
+    /// How long a stretch is decoded at once.
+    stretch_secs: f64,
+}
+
+impl Backwards {
+    /// The frame before the earliest one shown; `None` at the start, or when it is no longer wanted.
+    fn previous(
+        &mut self,
+        reader: &mut VideoReader,
+        stale: &dyn Fn() -> bool,
+    ) -> Result<Option<Arc<VideoFrame>>, MediaError> {
+        loop {
+            if let Some(frame) = self.frames.pop_back() {
+                self.bytes -= bytes_of(&*frame);
+                self.until_secs = frame.pts_secs();
+                return Ok(Some(frame));
+            }
+            let from_secs = (self.until_secs - self.stretch_secs).max(0.0);
+            if !reader.seek_unless(from_secs, stale)? {
+                return Ok(None);
+            }
+            while let Some(frame) = reader.next_frame()? {
+                if stale() {
+                    return Ok(None);
+                }
+                if frame.pts_secs() >= self.until_secs - EPSILON_SECS {
+                    break;
+                }
+                self.bytes += bytes_of(&frame);
+                self.frames.push_back(Arc::new(frame));
+                // The later ones are shown first; the others are decoded once more when their time comes.
+                while self.bytes > MOST_BYTES_BACK && self.frames.len() > 1 {
+                    self.bytes -= self.frames.pop_front().map_or(0, |f| bytes_of(&*f));
+                }
+            }
+            if self.frames.is_empty() && from_secs <= 0.0 {
+                return Ok(None);
+            }
+            self.stretch_secs = (self.stretch_secs * 2.0).min(BACK_SECS[1]);
+        }
+    }
+}
+
+fn bytes_of(frame: &dyn Planes) -> usize {
+    frame.planes().iter().map(|p| p.data.len()).sum()
+}
+
 /// Runs until the playback is dropped.
 pub(super) fn run(shared: &Shared) {
     let mut pictures = Pictures::Nothing;
@@ -41,6 +102,7 @@ pub(super) fn run(shared: &Shared) {
     let mut most = MOST_FRAMES;
     // No frame of the newest seek has been handed over yet.
     let mut first = true;
+    let mut backwards = false;
     let mut end_secs = None;
     loop {
         let mut state = shared.lock();
@@ -73,8 +135,7 @@ pub(super) fn run(shared: &Shared) {
                     }
                     state.opened = Some(opened);
                     state.error = None;
-                    let stop = state.stop_secs(state.target_secs);
-                    shared.transport.set_stop(stop);
+                    shared.set_bounds(&state, state.target_secs);
                     let duration_secs = state.duration_secs();
                     drop(state);
                     shared.wake_sound.notify_all();
@@ -91,12 +152,23 @@ pub(super) fn run(shared: &Shared) {
         if seek != state.seek {
             seek = state.seek;
             first = true;
-            let target = state.target_secs;
+            let (target, rough) = (state.target_secs, state.rough);
+            backwards = state.backwards();
             drop(state);
             let stale = || {
                 let state = shared.lock();
                 state.quit || state.seek != seek
             };
+            if rough && let Some(near) = pictures.near(target) {
+                // Something to look at while the exact frame is decoded.
+                let mut state = shared.lock();
+                if state.seek != seek {
+                    continue;
+                }
+                state.queue.push_back(near);
+                drop(state);
+                (shared.notify)(MediaEvent::FrameReady);
+            }
             if let Err(error) = pictures.seek(target, &stale) {
                 shared.fail(&error);
                 pictures = Pictures::Nothing;
@@ -104,7 +176,12 @@ pub(super) fn run(shared: &Shared) {
             continue;
         }
         drop(state);
-        let next = match pictures.next() {
+        let stale = || {
+            let state = shared.lock();
+            state.quit || state.seek != seek
+        };
+        // The first frame is the one that is shown at the target, whichever way time runs.
+        let next = match if backwards && !first { pictures.previous(&stale) } else { pictures.next() } {
             Ok(next) => next,
             Err(error) => {
                 shared.fail(&error);
@@ -118,23 +195,27 @@ pub(super) fn run(shared: &Shared) {
         }
         let ready = first;
         if let Some(frame) = next {
-            end_secs = Some(frame.pts_secs() + pictures.frame_secs());
-            let bytes: usize = frame.planes().iter().map(|p| p.data.len()).sum();
-            most = (MOST_BYTES / bytes.max(1)).clamp(2, MOST_FRAMES);
+            if !backwards {
+                end_secs = Some(frame.pts_secs() + pictures.frame_secs());
+            }
+            most = (MOST_BYTES / bytes_of(&*frame).max(1)).clamp(2, MOST_FRAMES);
             state.queue.push_back(frame);
         } else {
             state.picture_done = true;
             // A raw stream or a still says no length: it ends where its frames end, unless its sound is longer.
-            if let Some(opened) = &mut state.opened {
+            if let Some(opened) = state.opened.as_mut().filter(|_| !backwards) {
                 opened.counted = end_secs;
             }
-            shared.transport.set_stop(state.stop_secs(state.target_secs));
+            shared.set_bounds(&state, state.target_secs);
         }
+        let rough = state.rough;
         drop(state);
         if ready {
             first = false;
-            // From here on time may run: there is something to show.
-            shared.transport.picture_ready.store(seek, Ordering::Release);
+            if !rough {
+                // From here on time may run: there is something to show.
+                shared.transport.picture_ready.store(seek, Ordering::Release);
+            }
             (shared.notify)(MediaEvent::FrameReady);
         }
     }
@@ -158,7 +239,7 @@ fn open_pictures(
     let opened =
         if reader.is_still() { Opened::default() } else { Opened { whole, picture: reader.end_secs(), counted: None } };
     let pictures = match clip.frames {
-        FrameEdit::Keep => Pictures::File(Box::new(reader)),
+        FrameEdit::Keep => Pictures::File(Box::new(reader), Backwards::default()),
         FrameEdit::Black | FrameEdit::Freeze => {
             reader.seek(clip.start_secs.unwrap_or(0.0))?;
             match reader.next_frame()? {
@@ -181,7 +262,10 @@ fn open_pictures(
 impl Pictures {
     fn seek(&mut self, t_secs: f64, stale: &dyn Fn() -> bool) -> Result<(), MediaError> {
         match self {
-            Self::File(reader) => reader.seek_unless(t_secs, stale).map(|_| ()),
+            Self::File(reader, back) => {
+                *back = Backwards::default();
+                reader.seek_unless(t_secs, stale).map(|_| ())
+            }
             Self::Slots { pts_secs, next, .. } => {
                 *next = pts_secs.partition_point(|p| *p <= t_secs + EPSILON_SECS).saturating_sub(1);
                 Ok(())
@@ -190,10 +274,19 @@ impl Pictures {
         }
     }
 
+    /// A frame near a time that can be had at once, if that is not the exact one.
+    fn near(&mut self, t_secs: f64) -> Option<Arc<dyn Planes>> {
+        match self {
+            // What is wrong with the file is said by the exact seek that follows.
+            Self::File(reader, _) => reader.key_frame_before(t_secs).ok()?.map(|f| Arc::new(f) as Arc<dyn Planes>),
+            _ => None,
+        }
+    }
+
     /// Seconds a frame is shown, nominally.
     fn frame_secs(&self) -> f64 {
         match self {
-            Self::File(reader) => reader.nominal_frame_secs(),
+            Self::File(reader, _) => reader.nominal_frame_secs(),
             _ => 0.0,
         }
     }
@@ -201,14 +294,41 @@ impl Pictures {
     fn next(&mut self) -> Result<Option<Arc<dyn Planes>>, MediaError> {
         Ok(match self {
             Self::Nothing => None,
-            Self::File(reader) => reader.next_frame()?.map(|f| Arc::new(f) as Arc<dyn Planes>),
+            Self::File(reader, back) => {
+                let frame = reader.next_frame()?.map(Arc::new);
+                if let Some(frame) = &frame {
+                    back.until_secs = frame.pts_secs();
+                    back.stretch_secs = BACK_SECS[0];
+                }
+                frame.map(|f| f as Arc<dyn Planes>)
+            }
             Self::Same(frame) => Some(Arc::clone(frame)),
-            Self::Slots { frames, pts_secs, next } => {
+            Self::Slots { next, .. } => {
                 let slot = *next;
                 *next += 1;
-                let image = frames.get(slot).zip(pts_secs.get(slot));
-                image.map(|(image, pts)| Arc::new(RgbaFrame::from_rgb(image, *pts)) as Arc<dyn Planes>)
+                self.slot(slot)
             }
         })
+    }
+
+    /// The frame before the one that was given last.
+    fn previous(&mut self, stale: &dyn Fn() -> bool) -> Result<Option<Arc<dyn Planes>>, MediaError> {
+        Ok(match self {
+            Self::Nothing => None,
+            Self::File(reader, back) => back.previous(reader, stale)?.map(|f| f as Arc<dyn Planes>),
+            Self::Same(frame) => Some(Arc::clone(frame)),
+            Self::Slots { next, .. } => {
+                // `next` is one after the slot given last.
+                let Some(slot) = next.checked_sub(2) else { return Ok(None) };
+                *next = slot + 1;
+                self.slot(slot)
+            }
+        })
+    }
+
+    fn slot(&self, slot: usize) -> Option<Arc<dyn Planes>> {
+        let Self::Slots { frames, pts_secs, .. } = self else { return None };
+        let image = frames.get(slot).zip(pts_secs.get(slot));
+        image.map(|(image, pts)| Arc::new(RgbaFrame::from_rgb(image, *pts)) as Arc<dyn Planes>)
     }
 }

@@ -13,6 +13,7 @@ use super::super::error::MediaError;
 use super::super::mixer::{CHANNELS, Mixer, MixerLink, Segment};
 use super::super::null_sink::{NULL_RATE, NullSink};
 use super::super::sink::{Device, DeviceStream};
+use super::super::stretch::Stretch;
 use super::{ManualOutput, MediaEvent, Output, Shared};
 use crate::clip::{AudioSource, ClipSpec};
 
@@ -42,16 +43,25 @@ pub(super) struct SoundThread {
     feed: Option<Feed>,
 }
 
+/// Frames of silence handed on at a time.
+const SILENCE: usize = 4_096;
+
 /// The ring of the newest segment.
 struct Feed {
     ring: Producer<f32>,
     complete: Arc<AtomicBool>,
-    /// Index (on the clip's axis, at the device's rate) of the next sample to push.
+    /// Changes the tempo, unless it is the sound's own.
+    stretch: Option<Stretch>,
+    /// Index (on the clip's axis, at the device's rate) of the next sample to take.
     next: i64,
-    /// Decoded and not pushed yet: silence before it, then samples.
-    silence: u64,
+    /// Taken and not stretched yet: frames of silence, then samples.
+    silence: usize,
+    taken: Vec<f32>,
+    /// Stretched and not pushed yet.
     pending: Vec<f32>,
     used: usize,
+    /// The sound has ended and the stretch has given what it held.
+    finished: bool,
 }
 
 impl SoundThread {
@@ -85,6 +95,9 @@ impl SoundThread {
                 // that it reached the end before it stops, so reading in the other order misses nothing.
                 let playing = self.shared.transport.playing.load(Ordering::Acquire);
                 if self.shared.transport.reached_end.swap(false, Ordering::AcqRel) {
+                    if self.shared.loop_back(&mut state) {
+                        continue;
+                    }
                     drop(state);
                     (self.shared.notify)(MediaEvent::Ended);
                     state = self.shared.lock();
@@ -160,19 +173,31 @@ impl SoundThread {
 
     /// Starts a segment for the newest seek or soundtrack.
     fn begin(&mut self) {
-        let (clip, seek, keep_time, base_secs) = {
+        let (clip, speed, seek, keep_time, base_secs) = {
             let state = self.shared.lock();
             let now = self.shared.transport.position(state.seek, self.shared.clock.now_secs());
             // A soundtrack asked for before its seek reached the device is simply that seek's sound.
             let keep = state.keep_time && now.is_some();
-            (state.clip.clone(), state.seek, keep, if keep { now.unwrap_or(0.0) } else { state.target_secs })
+            let base_secs = if keep { now.unwrap_or(0.0) } else { state.target_secs };
+            (state.heard(), state.speed, state.seek, keep, base_secs)
         };
         let (ring, samples) = RingBuffer::new((f64::from(self.rate) * AHEAD_SECS) as usize * CHANNELS);
         let complete = Arc::new(AtomicBool::new(false));
         let next = (base_secs * f64::from(self.rate)).round() as i64;
-        self.feed =
-            Some(Feed { ring, complete: Arc::clone(&complete), next, silence: 0, pending: Vec::new(), used: 0 });
-        match self.open_sound(&clip, base_secs) {
+        self.feed = Some(Feed {
+            ring,
+            complete: Arc::clone(&complete),
+            stretch: (speed > 0.0 && speed != 1.0).then(|| Stretch::new(self.rate, speed)),
+            next,
+            silence: 0,
+            taken: Vec::new(),
+            pending: Vec::new(),
+            used: 0,
+            finished: false,
+        });
+        // Backwards there is nothing to hear.
+        let opened = if speed > 0.0 { self.open_sound(&clip, base_secs) } else { Ok(false) };
+        match opened {
             Ok(true) => {
                 // A segment arrives with something in it, so that a seek while playing does not start with a hole.
                 if let Err(error) = self.fill() {
@@ -182,7 +207,7 @@ impl SoundThread {
             Ok(false) => complete.store(true, Ordering::Release),
             Err(error) => self.silent_for(&error),
         }
-        let mut segment = Segment { samples, complete, base_secs, seek, keep_time };
+        let mut segment = Segment { samples, complete, base_secs, seek, keep_time, speed };
         let Some(link) = &mut self.link else { return };
         while let Err(back) = link.send(segment) {
             // The device has not called for a while; it will, or the playback ends.
@@ -225,8 +250,7 @@ impl SoundThread {
         let mut state = self.shared.lock();
         if state.sound_duration_secs != sound_duration {
             state.sound_duration_secs = sound_duration;
-            let stop = state.stop_secs(state.target_secs);
-            self.shared.transport.set_stop(stop);
+            self.shared.set_bounds(&state, state.target_secs);
         }
         Ok(true)
     }
@@ -241,17 +265,20 @@ impl SoundThread {
             if !feed.push() {
                 return Ok(());
             }
+            if feed.finished {
+                feed.complete.store(true, Ordering::Release);
+                return Ok(());
+            }
             {
                 let state = self.shared.lock();
                 if state.quit || state.sound_version != self.version {
                     return Ok(());
                 }
             }
-            let Some(chunk) = reader.next_chunk()? else {
-                feed.complete.store(true, Ordering::Release);
-                return Ok(());
-            };
-            feed.take(chunk.start, chunk.samples);
+            match reader.next_chunk()? {
+                Some(chunk) => feed.take(chunk.start, chunk.samples),
+                None => feed.finish(),
+            }
         }
     }
 
@@ -268,24 +295,48 @@ impl SoundThread {
 impl Feed {
     /// Takes a run of samples whose first one has index `start`: a hole before it becomes silence, what is too late
     /// is dropped.
-    fn take(&mut self, start: i64, samples: Vec<f32>) {
+    fn take(&mut self, start: i64, mut samples: Vec<f32>) {
         let hole = start - self.next;
-        self.silence = hole.max(0) as u64 * CHANNELS as u64;
-        self.used = ((-hole).max(0) as usize * CHANNELS).min(samples.len());
+        self.silence = hole.max(0) as usize;
+        let late = ((-hole).max(0) as usize * CHANNELS).min(samples.len());
         self.next = self.next.max(start + (samples.len() / CHANNELS) as i64);
-        self.pending = samples;
+        samples.drain(..late);
+        self.taken = samples;
     }
 
-    /// Pushes what is pending; true when all of it went in.
+    /// The sound has ended: what the stretch holds is pending now.
+    fn finish(&mut self) {
+        self.finished = true;
+        (self.used, self.pending) = (0, Vec::new());
+        if let Some(stretch) = &mut self.stretch {
+            stretch.finish(&mut self.pending);
+        }
+    }
+
+    /// Pushes what was taken; true when all of it went in.
     fn push(&mut self) -> bool {
-        while self.silence > 0 {
-            if self.ring.push(0.0).is_err() {
+        loop {
+            let (_, rest) = self.ring.push_partial_slice(&self.pending[self.used..]);
+            self.used = self.pending.len() - rest.len();
+            if !rest.is_empty() {
                 return false;
             }
-            self.silence -= 1;
+            let piece = if self.silence > 0 {
+                let frames = self.silence.min(SILENCE);
+                self.silence -= frames;
+                vec![0.0; frames * CHANNELS]
+            } else if self.taken.is_empty() {
+                return true;
+            } else {
+                std::mem::take(&mut self.taken)
+            };
+            self.used = 0;
+            if let Some(stretch) = &mut self.stretch {
+                self.pending.clear();
+                stretch.push(&piece, &mut self.pending);
+            } else {
+                self.pending = piece;
+            }
         }
-        let (_, rest) = self.ring.push_partial_slice(&self.pending[self.used..]);
-        self.used = self.pending.len() - rest.len();
-        rest.is_empty()
     }
 }

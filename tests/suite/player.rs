@@ -1,0 +1,257 @@
+//! Playing as a person works it: speeds, backwards, loops, scrubbing, another sound for as long as a key is held. Time
+//! is the test's: nothing waits for a clock. Knows nothing of windows.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test by panicking")]
+
+use modalens::clip::{AudioSource, ClipSpec};
+use modalens::media::MediaEvent;
+use modalens::settings::Sampling;
+use modalens::time::Span;
+
+use crate::media::{Clips, Player, telling};
+
+/// Gives the decoder the time that real playing would give it: until a frame is ready that is not due yet.
+fn let_it_decode(player: &Player, until_secs: f64) {
+    loop {
+        let at = player.playback.position_secs();
+        // What is left after this is not due.
+        player.playback.frame_at(at);
+        if at >= until_secs || player.playback.next_pts().is_some() || !player.playback.is_playing() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn p95(values: Vec<f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().map(f64::abs).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() * 95 / 100]
+}
+
+#[test]
+fn time_runs_at_every_speed_and_the_sound_with_it() {
+    let clips = Clips::new();
+    let player = Player::open(ClipSpec::original(telling(&clips, "telling.mov", 4)));
+    let playback = &player.playback;
+    playback.play();
+    for speed in [0.25, 0.5, 1.5, 2.0, 4.0, 1.0, 3.0, 0.75] {
+        playback.set_speed(speed);
+        assert_eq!(playback.speed(), speed);
+        player.seek(0.5);
+        player.play_to(0.6);
+        let mut off = Vec::new();
+        while playback.position_secs() < 3.4 {
+            let before = playback.position_secs();
+            let out = player.pump();
+            let position = playback.position_secs();
+            assert!(position >= before && position - before < 0.0101 * speed, "{before} to {position} at {speed}");
+            // A block that was played whole says what time it is.
+            if (position - before - 0.01 * speed).abs() < 1e-6 && out[959].abs() > 0.01 {
+                off.push((f64::from(out[958]) * 4.0 - position) / speed);
+            }
+            std::thread::yield_now();
+        }
+        assert!(off.len() > 10, "{} blocks at {speed}", off.len());
+        // A ramp gives the overlapping pieces nothing to align by: they may be anywhere in their search range.
+        assert!(p95(off.clone()) < if speed == 1.0 { 2e-3 } else { 0.045 }, "{} s at {speed}", p95(off));
+    }
+    // Out of range is the nearest that is in range; nonsense is the sound's own speed.
+    for (asked, got) in [(100.0, 4.0), (0.0, 0.25), (-9.0, -4.0), (f64::NAN, 1.0)] {
+        playback.set_speed(asked);
+        assert_eq!(playback.speed().abs(), f64::abs(got));
+    }
+}
+
+/// Ten minutes of it, with seeks and changes of speed: picture and sound stay together by the clock's own log, and the
+/// clock agrees with what is heard.
+#[test]
+fn picture_and_sound_stay_together() {
+    let clips = Clips::new();
+    let picture = "-f lavfi -i color=gray:size=32x32:rate=10:duration=640";
+    let sound = "-f lavfi -i aevalsrc=mod(t\\,4)/4|mod(t\\,4)/4:s=8000:d=640";
+    let path = clips.make("long.mov", &format!("{picture} {sound} -c:v mpeg4 -g 20 -c:a pcm_f32le"));
+    let player = Player::open(ClipSpec::original(&path));
+    let playback = &player.playback;
+    playback.play();
+    let mut told = Vec::new();
+    let mut played = 0.0;
+    let mut plan = [(600.0, None, 1.0), (601.0, Some(20.0), 1.0), (603.0, None, 2.0), (605.0, Some(300.0), 0.5)].iter();
+    let mut phase = plan.next();
+    while let Some((until, ..)) = phase {
+        let_it_decode(&player, 639.0);
+        let before = playback.position_secs();
+        let out = player.pump();
+        let position = playback.position_secs();
+        playback.frame_at(position);
+        played += 0.01;
+        let second = f64::from(out[958]) * 4.0;
+        if playback.speed() == 1.0 && position - before > 0.0099 && (0.1..3.9).contains(&second) {
+            told.push((second - position % 4.0).abs());
+        }
+        if played > *until {
+            phase = plan.next();
+            if let Some((_, seek, speed)) = phase {
+                seek.map(|t| player.seek(t));
+                playback.set_speed(*speed);
+            }
+        }
+    }
+    assert!(told.len() > 10_000, "{} blocks", told.len());
+    assert!(p95(told.clone()) < 2e-3, "heard {} s from what the clock says", p95(told));
+    let late = playback.late_secs();
+    assert!(late.len() > 1_000, "{} frames", late.len());
+    assert!(p95(late.clone()) <= 0.015, "{} s", p95(late));
+}
+
+#[test]
+fn backwards_shows_every_frame_in_silence_and_stops_at_the_start() {
+    let clips = Clips::new();
+    let path = telling(&clips, "telling.mov", 3);
+    for (speed, from) in [(-1.0, 2.5), (-2.0, 1.01), (-4.0, 2.99)] {
+        let player = Player::open(ClipSpec::original(&path));
+        let playback = &player.playback;
+        player.seek(from);
+        while player.events.try_recv().is_ok() {}
+        playback.set_speed(speed);
+        player.until(|e| *e == MediaEvent::FrameReady);
+        assert_eq!(playback.position_secs(), from);
+        playback.play();
+        let mut seen: Vec<i64> = Vec::new();
+        while playback.is_playing() {
+            let at = playback.position_secs();
+            if let Some(frame) = playback.frame_at(at) {
+                let pts = frame.pts_secs();
+                seen.push((pts * 25.0).round() as i64);
+                assert!(pts <= at + 1e-6 || playback.next_pts().is_none(), "{pts} shown at {at}");
+            }
+            // Before the first frame there is none to wait for.
+            if seen.last() != Some(&0) {
+                let_it_decode(&player, f64::INFINITY);
+            }
+            assert!(player.pump().iter().all(|s| *s == 0.0), "backwards is silent");
+            let after = playback.position_secs();
+            assert!(after <= at && at - after <= 0.0101 * speed.abs(), "{at} to {after}");
+        }
+        player.until(|e| *e == MediaEvent::Ended);
+        assert!(playback.position_secs() < 0.05, "stopped at {}", playback.position_secs());
+        seen.dedup();
+        assert!(seen.is_sorted_by(|a, b| a > b), "{seen:?}");
+        assert_eq!((seen[0], seen[seen.len() - 1]), ((from * 25.0 + 1e-6) as i64, 0), "{seen:?}");
+        if speed > -4.0 {
+            assert_eq!(seen.len() as i64, seen[0] + 1, "every frame");
+        }
+        // Forwards again from there.
+        playback.set_speed(1.0);
+        playback.play();
+        player.play_to(0.2);
+    }
+}
+
+#[test]
+fn a_loop_turns_round_both_ways_and_what_lies_beyond_it_plays_on() {
+    let clips = Clips::new();
+    let player = Player::open(ClipSpec::original(telling(&clips, "telling.mov", 3)));
+    let playback = &player.playback;
+    playback.set_repeat(Some(Span::new(0.52, 0.92)));
+    player.seek(0.6);
+    playback.play();
+    let turns = |forwards: bool| {
+        let (mut turns, mut last) = (0, playback.position_secs());
+        while turns < 4 {
+            player.pump();
+            let at = playback.position_secs();
+            assert!(playback.is_playing() && (0.519..=0.921).contains(&at), "{at}");
+            turns += u32::from(if forwards { at < last } else { at > last });
+            last = at;
+            std::thread::yield_now();
+        }
+    };
+    turns(true);
+    playback.set_speed(-1.0);
+    turns(false);
+    playback.set_speed(1.0);
+    // Time that is past the loop plays on, as does time without one.
+    player.seek(1.5);
+    player.play_to(1.7);
+    player.seek(0.8);
+    playback.set_repeat(None);
+    player.play_to(1.2);
+    // An end that is set while playing turns at once; one that is no longer than a blink is none.
+    let at = playback.position_secs();
+    playback.set_repeat(Some(Span::new(0.5, at)));
+    assert_eq!(playback.position_secs(), 0.5);
+    playback.set_repeat(Some(Span::new(0.7, 0.701)));
+    player.play_to(0.9);
+}
+
+#[test]
+fn scrubbing_shows_something_near_at_once_and_the_exact_frame_in_the_end() {
+    let clips = Clips::new();
+    let picture = "-f lavfi -i testsrc2=size=96x64:rate=25:duration=8";
+    let path = clips.make("sparse.mp4", &format!("{picture} -c:v libx264 -g 100 -keyint_min 100 -sc_threshold 0"));
+    let player = Player::open(ClipSpec::original(&path));
+    let playback = &player.playback;
+    playback.play();
+    player.play_to(0.1);
+    while player.events.try_recv().is_ok() {}
+    playback.scrub(7.5);
+    let at = playback.position_secs();
+    assert_eq!(at, 7.5);
+    player.until(|e| *e == MediaEvent::FrameReady);
+    let first = playback.frame_at(at).unwrap().pts_secs();
+    assert!((first - 4.0).abs() < 1e-6 || (first - 7.48).abs() < 1e-6, "the key frame or the exact one, not {first}");
+    while (playback.frame_at(at).unwrap().pts_secs() - 7.48).abs() > 0.021 {
+        std::thread::yield_now();
+    }
+    // Time stands while the hand moves, and goes on from where it lets go.
+    for i in 0..20 {
+        playback.scrub(f64::from(i) * 0.3);
+        player.pump();
+        assert_eq!(playback.position_secs(), f64::from(i) * 0.3);
+    }
+    assert!(playback.is_playing());
+    let frame = player.seek(3.01);
+    assert!((frame.pts_secs() - 3.0).abs() < 1e-6, "{}", frame.pts_secs());
+    player.play_to(3.2);
+}
+
+#[test]
+fn the_videos_own_sound_is_one_key_away() {
+    let clips = Clips::new();
+    let path = telling(&clips, "telling.mov", 4);
+    let other = clips.make("other.wav", "-f lavfi -i aevalsrc=-0.5|-0.5:s=48000:d=5 -c:a pcm_f32le");
+    let swapped = ClipSpec { audio: AudioSource::File { path: other, track: None }, ..ClipSpec::original(&path) };
+    let player = Player::open(swapped.clone());
+    let playback = &player.playback;
+    playback.play();
+    player.play_to(0.5);
+    let mut steepest = 0f32;
+    let mut previous = None::<f32>;
+    for own in [true, false, true] {
+        playback.hear_own_sound(own);
+        assert_eq!(playback.hears_own_sound(), own);
+        loop {
+            let (underruns, before) = (playback.underruns(), playback.position_secs());
+            let out = player.pump();
+            let position = playback.position_secs();
+            assert!(position >= before && position < 3.5, "{own}: it never came");
+            if playback.underruns() == underruns {
+                for frame in out.chunks(2) {
+                    steepest = steepest.max((frame[0] - previous.unwrap_or(frame[0])).abs());
+                    previous = Some(frame[0]);
+                }
+            } else {
+                previous = None;
+            }
+            let heard = f64::from(out[958]);
+            if if own { (heard * 4.0 - position).abs() < 1e-3 } else { (heard + 0.5).abs() < 1e-3 } {
+                break;
+            }
+            std::thread::yield_now();
+        }
+    }
+    assert!(steepest < 0.02, "a click of {steepest}");
+    // What the model gets is not touched by it.
+    playback.set_clip(swapped, Sampling::default());
+    assert!(playback.hears_own_sound());
+}
