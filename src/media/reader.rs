@@ -26,6 +26,7 @@ const DECODE_ON_SECS: f64 = 0.6;
 /// A decoder of one file's video stream.
 ///
 /// Times are seconds from the container's start. One thread owns it; dropping it closes the file.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about a stream and where reading is in it")]
 pub struct VideoReader {
     source: Source,
     stream: usize,
@@ -53,6 +54,8 @@ pub struct VideoReader {
     held: Option<(frame::Video, i64)>,
     /// Whether reading began in the middle, so that the first frame's neighbour is missing.
     jumped: bool,
+    /// Whether packets are passed over until one says that it needs none before it.
+    awaits_key: bool,
 }
 
 impl VideoReader {
@@ -103,6 +106,7 @@ impl VideoReader {
             neighbour: None,
             held: None,
             jumped: false,
+            awaits_key: false,
         })
     }
 
@@ -166,7 +170,12 @@ impl VideoReader {
             if from_start {
                 self.rewind()?;
             }
-            let Some(first) = self.decode()? else {
+            let first = match self.decode() {
+                // From the middle that says nothing about the file: what comes first decides.
+                Err(MediaError::NothingDecoded { .. }) if !from_start => None,
+                decoded => decoded?,
+            };
+            let Some(first) = first else {
                 if from_start {
                     return Ok(true);
                 }
@@ -269,6 +278,7 @@ impl VideoReader {
         if moved {
             self.forget();
             self.jumped = true;
+            self.awaits_key = true;
         }
         moved
     }
@@ -298,7 +308,13 @@ impl VideoReader {
     }
 
     fn forget(&mut self) {
-        self.decoder.flush();
+        // FFmpeg's decoder of this family still refers to what came before when it is only flushed.
+        let stale = matches!(self.decoder.id(), codec::Id::THEORA | codec::Id::VP3 | codec::Id::VP4);
+        let stream = self.source.input().stream(self.stream).filter(|_| stale);
+        match stream.map(|s| open_decoder(&self.source, &s)) {
+            Some(Ok(fresh)) => self.decoder = fresh,
+            _ => self.decoder.flush(),
+        }
         self.ready.clear();
         self.last_ticks = None;
         self.last_secs = None;
@@ -307,6 +323,7 @@ impl VideoReader {
         self.neighbour = None;
         self.held = None;
         self.jumped = false;
+        self.awaits_key = false;
     }
 
     /// The next frame as it is shown, whole, and its time in ticks.
@@ -380,6 +397,10 @@ impl VideoReader {
                     }
                     check_size(self.source.path(), frame.width(), frame.height())?;
                     self.decoded_any = true;
+                    if self.jumped && self.last_ticks.is_none() && frame.timestamp().is_none() {
+                        // Reading began in the middle, and this frame does not say where that is.
+                        continue;
+                    }
                     let step = (self.nominal_frame_secs / self.tick_secs).round().max(1.0) as i64;
                     let ticks = frame
                         .timestamp()
@@ -403,6 +424,11 @@ impl VideoReader {
             match self.source.read(self.stream) {
                 Some(packet) => {
                     barren += 1;
+                    // Some demuxers, such as Ogg's, can land between key frames.
+                    self.awaits_key &= !packet.is_key();
+                    if self.awaits_key {
+                        continue;
+                    }
                     raw::clear_last_line();
                     // Errors are of this packet alone; if none decodes, `end` says so.
                     let _ = self.decoder.send_packet(&packet);

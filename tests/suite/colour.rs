@@ -82,13 +82,10 @@ impl Case {
     fn reference(&self, path: &Path, matrix: &str, range: &str) -> Vec<u8> {
         let (log2_w, log2_h) = self.subsampling();
         // A position is given only in directions that are subsampled: elsewhere it would shift the plane.
-        let mut place = String::new();
-        if log2_w > 0 && self.siting.1 >= 0 {
-            place += &format!(":in_h_chr_pos={}", self.siting.1);
-        }
-        if log2_h > 0 && self.siting.2 >= 0 {
-            place += &format!(":in_v_chr_pos={}", self.siting.2);
-        }
+        let position = |name: &str, log2: u8, at: i32| {
+            if log2 > 0 && at >= 0 { format!(":in_{name}_chr_pos={at}") } else { String::new() }
+        };
+        let place = position("h", log2_w, self.siting.1) + &position("v", log2_h, self.siting.2);
         let convert = format!(
             "scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp:in_color_matrix={matrix}:in_range={range}{place},format=rgb24"
         );

@@ -7,6 +7,7 @@ mod bundled;
 mod checkpoint;
 mod colour;
 mod engine;
+mod formats;
 mod media;
 mod player;
 mod processor;

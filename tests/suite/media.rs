@@ -74,7 +74,7 @@ pub(crate) fn digest(frame: &dyn Planes) -> u64 {
 }
 
 /// Presentation times by `ffprobe`, in seconds from the container's start.
-fn probe_times(path: &Path) -> Vec<f64> {
+pub(crate) fn probe_times(path: &Path) -> Vec<f64> {
     let run = |args: &[&str]| {
         let out = Command::new("ffprobe").args(["-v", "error"]).args(args).arg(path).output().unwrap();
         String::from_utf8(out.stdout).unwrap()
