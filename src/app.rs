@@ -3,7 +3,9 @@
 //! [`Command`]s. It deliberately draws nothing itself.
 
 mod fonts;
+mod places;
 mod stats;
+mod transport;
 mod workers;
 
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ use crate::settings::{Decoding, Sampling};
 use crate::state::{Media, Run, State, file_name};
 use crate::ui;
 
+use places::Places;
 use stats::FrameStats;
 
 /// Events taken per frame: a burst of tokens never makes a long frame.
@@ -44,6 +47,8 @@ pub struct Options {
     pub model: Result<LoadOptions, String>,
     /// Where sound goes.
     pub output: Output,
+    /// The file that remembers where long clips were left; `None` remembers nothing.
+    pub places: Option<PathBuf>,
     /// Play, ask again and again, print the interface's own CPU time per frame after so many seconds, and end.
     pub frame_stats_secs: Option<f64>,
 }
@@ -52,7 +57,7 @@ impl Options {
     /// A window with `model` that leaves one core to the interface and gives way to it.
     pub fn new(file: Option<PathBuf>, model: Result<LoadOptions, String>) -> Self {
         let model = model.map(|m| LoadOptions { threads: m.threads.or_else(spare_threads), background: true, ..m });
-        Self { file, sound: None, model, output: Output::Device, frame_stats_secs: None }
+        Self { file, sound: None, model, output: Output::Device, places: None, frame_stats_secs: None }
     }
 }
 
@@ -74,6 +79,7 @@ pub struct App {
     /// The newest sound, for lane workers to notice that they are stale.
     sound_id: Arc<AtomicU64>,
     dialog_open: Arc<AtomicBool>,
+    places: Places,
     /// A sound to take as soon as the first clip is open.
     first_sound: Option<PathBuf>,
     fullscreen: bool,
@@ -101,6 +107,7 @@ impl App {
             output: options.output,
             sound_id: Arc::new(AtomicU64::new(0)),
             dialog_open: Arc::new(AtomicBool::new(false)),
+            places: Places::load(options.places),
             first_sound: options.sound,
             fullscreen: false,
             fallback_font: false,
@@ -163,9 +170,32 @@ impl App {
                 if let Event::Token { token, .. } = &event {
                     self.look_for_font(&token.text);
                 }
+                let opened = matches!(event, Event::ClipOpened { clip_id, .. } if clip_id == self.state.clip_id)
+                    && self.state.media == Media::Opening;
                 let now = self.now_secs();
                 self.state.apply(event, now);
+                if opened {
+                    self.resume();
+                }
             }
+        }
+    }
+
+    /// Goes on where a long clip was left.
+    fn resume(&mut self) {
+        let (Some(path), Some(player)) = (self.state.clip.video.clone(), &self.player) else { return };
+        if let Some(at) = self.places.of(&path, self.state.duration_secs()) {
+            player.seek(at);
+            let (minutes, seconds) = (at as u64 / 60, at as u64 % 60);
+            self.state.notice(false, format!("Goes on where you left it, at {minutes}:{seconds:02}. Home: the start."));
+        }
+    }
+
+    /// Remembers where the clip is left.
+    fn leave(&mut self) {
+        if let (Some(path), Some(player), Media::Open { .. }) = (&self.state.clip.video, &self.player, self.state.media)
+        {
+            self.places.leave(path, player.position_secs(), self.state.duration_secs());
         }
     }
 
@@ -215,6 +245,7 @@ impl App {
         if let Some(engine) = &self.engine {
             engine.cancel();
         }
+        self.leave();
         let clip_id = self.state.begin_clip(clip.clone(), facts);
         let old = self.player.take();
         // Joining its threads can wait for a frame being decoded: not here.
@@ -224,7 +255,10 @@ impl App {
         }
         let notify = workers::media_events(clip_id, self.notify());
         match Playback::start_on(clip, Sampling::default(), self.output.clone(), notify) {
-            Ok(player) => self.player = Some(player),
+            Ok(player) => {
+                player.set_speed(self.state.playback.chosen_speed);
+                self.player = Some(player);
+            }
             Err(e) => self.apply(Event::ClipFailed { clip_id, message: e.to_string() }),
         }
         self.read_sound();
@@ -283,10 +317,14 @@ impl App {
             Command::Copy(text) => self.ctx.copy_text(text.clone()),
             _ => {}
         }
-        if let (Some(player), Media::Open { .. }) = (&self.player, self.state.media) {
-            transport(player, &self.state, command);
+        let open = matches!(self.state.media, Media::Open { .. });
+        if let Some(player) = self.player.as_ref().filter(|_| open) {
+            transport::before(player, &self.state, command);
         }
         self.state.perform(command);
+        if let Some(player) = self.player.as_ref().filter(|_| open) {
+            transport::after(player, &self.state, command);
+        }
         if self.fullscreen != self.state.fullscreen {
             self.fullscreen = self.state.fullscreen;
             self.ctx.send_viewport_cmd(egui::ViewportCommand::Fullscreen(self.fullscreen));
@@ -300,6 +338,8 @@ impl App {
         let playback = &mut self.state.playback;
         playback.position_secs = player.position_secs();
         playback.playing = player.is_playing();
+        playback.speed = player.speed();
+        playback.own_sound = player.hears_own_sound();
         playback.muted = player.is_muted();
         playback.volume = player.volume();
         playback.audible = player.output() == "device";
@@ -309,9 +349,9 @@ impl App {
     fn repaint_after(&self) -> Option<Duration> {
         let answering = self.state.run.as_ref().is_some_and(Run::running).then_some(TICK);
         let frame = self.player.as_ref().filter(|p| p.is_playing()).map(|player| {
-            player.next_pts().map_or(PLAYHEAD_TICK, |pts| {
-                Duration::from_secs_f64((pts - player.position_secs()).clamp(0.0, PLAYHEAD_TICK.as_secs_f64()))
-            })
+            player
+                .next_frame_in_secs()
+                .map_or(PLAYHEAD_TICK, |secs| Duration::from_secs_f64(secs.clamp(0.0, PLAYHEAD_TICK.as_secs_f64())))
         });
         [answering, frame].into_iter().flatten().min()
     }
@@ -327,28 +367,14 @@ impl App {
     }
 }
 
-/// What a command asks of the player.
-fn transport(player: &Playback, state: &State, command: &Command) {
-    match command {
-        Command::TogglePlay if player.is_playing() => player.pause(),
-        Command::TogglePlay => player.play(),
-        Command::Seek(t) => player.seek(*t),
-        Command::Skip(by) => player.seek(player.position_secs() + by),
-        Command::StepFrame(by) if *by < 0 => player.step_back(),
-        Command::StepFrame(_) => player.step_forward(),
-        Command::Home => player.seek(0.0),
-        Command::End => player.seek(state.duration_secs().unwrap_or(f64::INFINITY)),
-        Command::ToggleMute => player.set_muted(!player.is_muted()),
-        Command::SetVolume(volume) => player.set_volume(*volume),
-        _ => {}
-    }
-}
-
 impl eframe::App for App {
     fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
         if let Some(stats) = &mut self.stats
             && stats.frame()
         {
+            if let Some(player) = &self.player {
+                stats::print_lateness(player.late_secs());
+            }
             ctx.send_viewport_cmd(egui::ViewportCommand::Close);
         }
         for _ in 0..EVENTS_PER_FRAME {
@@ -364,6 +390,10 @@ impl eframe::App for App {
             ctx.request_repaint_after(TICK);
         }
         self.read_player();
+    }
+
+    fn on_exit(&mut self) {
+        self.leave();
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
@@ -390,7 +420,8 @@ pub fn has_display() -> bool {
 }
 
 /// Opens the window and runs it until it is closed.
-pub fn run(options: Options) -> Result<()> {
+pub fn run(mut options: Options) -> Result<()> {
+    options.places = options.places.or_else(places::default_file);
     let viewport = egui::ViewportBuilder::default()
         .with_title("Modalens")
         .with_app_id("modalens")

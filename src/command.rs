@@ -7,6 +7,7 @@ use crate::clip::AudioSource;
 use crate::event::FileUse;
 use crate::prompt::Draft;
 use crate::settings::View;
+use crate::time::Span;
 
 /// One thing the user wants.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +20,28 @@ pub enum Command {
     SetAudio(AudioSource),
     /// Play or pause.
     TogglePlay,
+    /// Stop playing, whichever way it went.
+    Halt,
+    /// Play forwards (or backwards), and faster when it does already.
+    Shuttle(bool),
+    /// The next speed up (or down).
+    StepSpeed(bool),
+    /// How fast time runs when it plays, in seconds of the clip per second.
+    SetSpeed(f64),
     /// Go to a time in seconds.
     Seek(f64),
+    /// Go to a time in seconds while a hand moves: what is near is shown first.
+    Scrub(f64),
+    /// The selection begins here.
+    SelectFrom,
+    /// The selection ends here.
+    SelectTo,
+    /// Select a part of the time axis, or nothing.
+    Select(Option<Span>),
+    /// Stay in the selection while playing, or not.
+    ToggleLoop,
+    /// Hear the video's own sound for as long as this holds.
+    HearOwnSound(bool),
     /// Go on by seconds, back when negative.
     Skip(f64),
     /// Show the next (1) or the previous (−1) frame.
@@ -76,14 +97,32 @@ pub enum Key {
     Home,
     /// End.
     End,
+    /// `[`, wherever the layout has it.
+    OpenBracket,
+    /// `]`, wherever the layout has it.
+    CloseBracket,
+    /// Backspace.
+    Backspace,
+    /// B.
+    B,
     /// F.
     F,
     /// H.
     H,
+    /// I.
+    I,
+    /// J.
+    J,
+    /// K.
+    K,
+    /// L.
+    L,
     /// M.
     M,
     /// O.
     O,
+    /// X.
+    X,
     /// `?`, wherever the layout has it.
     Question,
     /// Escape.
@@ -140,6 +179,12 @@ macro_rules! shortcuts {
 shortcuts! {
     chord(Key::Space), "Space", "Play or pause" => Command::TogglePlay;
     ctrl(Key::Space), "Ctrl+Space", "Play or pause, also while typing" => Command::TogglePlay;
+    chord(Key::L), "L", "Play; again: faster" => Command::Shuttle(true);
+    chord(Key::J), "J", "Play backwards, silently; again: faster" => Command::Shuttle(false);
+    chord(Key::K), "K", "Stop" => Command::Halt;
+    chord(Key::OpenBracket), "[", "Slower, at the same pitch" => Command::StepSpeed(false);
+    chord(Key::CloseBracket), "]", "Faster, at the same pitch" => Command::StepSpeed(true);
+    chord(Key::Backspace), "Backspace", "Normal speed" => Command::SetSpeed(1.0);
     chord(Key::Left), "←", "Previous frame" => Command::StepFrame(-1);
     chord(Key::Right), "→", "Next frame" => Command::StepFrame(1);
     chord(Key::Comma), ",", "Previous frame" => Command::StepFrame(-1);
@@ -148,6 +193,10 @@ shortcuts! {
     shift(Key::Right), "Shift+→", "Forward 1 second" => Command::Skip(1.0);
     chord(Key::Home), "Home", "Go to the start" => Command::Home;
     chord(Key::End), "End", "Go to the end" => Command::End;
+    chord(Key::I), "I", "Selection begins here" => Command::SelectFrom;
+    chord(Key::O), "O", "Selection ends here" => Command::SelectTo;
+    chord(Key::X), "X", "Clear the selection" => Command::Select(None);
+    chord(Key::B), "B (hold)", "Hear the video's own sound" => Command::HearOwnSound(true);
     chord(Key::M), "M", "Mute or unmute" => Command::ToggleMute;
     chord(Key::H), "H", "Show or hide the heat maps" => Command::ToggleHeat;
     chord(Key::F), "F", "Full screen" => Command::ToggleFullscreen;

@@ -1,6 +1,8 @@
 //! What the interface shows, and the only ways it changes: events from workers and commands of the user.
 //! Knows nothing of threads, toolkits, files or models; times are handed in, so that tests need no clock.
 
+mod transport;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use crate::heatmap::{HeatMap, Scales};
 use crate::prompt::{Draft, Prompt};
 use crate::provenance::{Kind, Provenance};
 use crate::settings::View;
+
+pub use transport::{SPEEDS, Selection, speed_text};
 
 /// Most notices kept; older ones make room.
 const MOST_NOTICES: usize = 6;
@@ -35,6 +39,8 @@ pub struct State {
     pub lanes_pending: bool,
     /// Where playback is; copied from the player before every frame.
     pub playback: Playback,
+    /// The part of the time axis that is selected.
+    pub selection: Option<Selection>,
     /// The words as they stand in their fields.
     pub draft: Draft,
     /// The model.
@@ -81,6 +87,7 @@ pub enum Media {
 
 /// Where playback is.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about the player, each shown for itself")]
 pub struct Playback {
     /// The time that is heard and seen, in seconds.
     pub position_secs: f64,
@@ -88,6 +95,12 @@ pub struct Playback {
     pub frame_pts_secs: Option<f64>,
     /// Whether time runs.
     pub playing: bool,
+    /// Seconds of the clip per second; negative while it plays backwards.
+    pub speed: f64,
+    /// The speed that playing begins with.
+    pub chosen_speed: f64,
+    /// Whether the video's own sound is heard in place of the clip's.
+    pub own_sound: bool,
     /// Whether the sound is silenced.
     pub muted: bool,
     /// Loudness, 0…1.
@@ -98,7 +111,17 @@ pub struct Playback {
 
 impl Default for Playback {
     fn default() -> Self {
-        Self { position_secs: 0.0, frame_pts_secs: None, playing: false, muted: false, volume: 1.0, audible: true }
+        Self {
+            position_secs: 0.0,
+            frame_pts_secs: None,
+            playing: false,
+            speed: 1.0,
+            chosen_speed: 1.0,
+            own_sound: false,
+            muted: false,
+            volume: 1.0,
+            audible: true,
+        }
     }
 }
 
@@ -342,7 +365,7 @@ impl State {
                 }
             }
             Command::Dismiss(id) => self.notices.retain(|n| n.id != *id),
-            _ => {}
+            _ => self.perform_transport(command),
         }
     }
 
@@ -356,6 +379,7 @@ impl State {
         self.lanes = None;
         self.lanes_pending = true;
         self.view.timeline = None;
+        self.selection = None;
         self.run = None;
         self.hovered = None;
         self.locked = None;

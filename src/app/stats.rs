@@ -57,6 +57,14 @@ impl FrameStats {
     }
 }
 
+/// Prints how late frames were taken against the sound that was heard.
+pub(super) fn print_lateness(mut late_secs: Vec<f64>) {
+    late_secs.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
+    if let Some(p95) = late_secs.get(late_secs.len() * 95 / 100) {
+        println!("picture against sound: {} frames, p95 {:.1} ms", late_secs.len(), p95.abs() * 1e3);
+    }
+}
+
 /// CPU time of the calling thread; `None` where the system does not say.
 fn thread_cpu_time() -> Option<Duration> {
     #[cfg(unix)]

@@ -34,6 +34,8 @@ pub enum Icon {
     Help,
     /// A film strip.
     Film,
+    /// Two arrows in a circle.
+    Loop,
 }
 
 /// A square button with an icon. `keys` (such as `M`) stand in the tooltip.
@@ -124,6 +126,17 @@ pub fn paint(painter: &Painter, icon: Icon, rect: Rect, color: Color32) {
         Icon::Help => {
             painter.circle_stroke(rect.center(), rect.width() * 0.55, stroke);
             painter.text(rect.center(), egui::Align2::CENTER_CENTER, "?", theme::semibold(11.0), color);
+        }
+        Icon::Loop => {
+            // Two half circles, each ending in an arrow head.
+            for turn in [0.0, 0.5] {
+                let point = |part: f32, radius: f32| {
+                    let angle = (turn + part) * TAU;
+                    at(0.5 + radius * angle.cos(), 0.5 + radius * angle.sin())
+                };
+                painter.add(Shape::line((0..=8).map(|i| point(i as f32 / 8.0 * 0.38, 0.42)).collect(), stroke));
+                fill(vec![point(0.34, 0.66), point(0.34, 0.18), point(0.46, 0.42)]);
+            }
         }
         Icon::Film => {
             painter.rect_stroke(rect, CornerRadius::same(3), stroke, egui::StrokeKind::Inside);

@@ -4,6 +4,7 @@ use egui::{Context, Event, Ui};
 
 use super::theme;
 use crate::command::{Chord, Command, Key, SHORTCUTS};
+use crate::state::State;
 
 fn egui_key(key: Key) -> egui::Key {
     match key {
@@ -14,13 +15,32 @@ fn egui_key(key: Key) -> egui::Key {
         Key::Period => egui::Key::Period,
         Key::Home => egui::Key::Home,
         Key::End => egui::Key::End,
+        Key::OpenBracket => egui::Key::OpenBracket,
+        Key::CloseBracket => egui::Key::CloseBracket,
+        Key::Backspace => egui::Key::Backspace,
+        Key::B => egui::Key::B,
         Key::F => egui::Key::F,
         Key::H => egui::Key::H,
+        Key::I => egui::Key::I,
+        Key::J => egui::Key::J,
+        Key::K => egui::Key::K,
+        Key::L => egui::Key::L,
         Key::M => egui::Key::M,
         Key::O => egui::Key::O,
+        Key::X => egui::Key::X,
         Key::Question => egui::Key::Questionmark,
         Key::Escape => egui::Key::Escape,
         Key::Enter => egui::Key::Enter,
+    }
+}
+
+/// The character of a key that layouts put in different places, with or without Shift or AltGr.
+fn character(key: Key) -> Option<&'static str> {
+    match key {
+        Key::Question => Some("?"),
+        Key::OpenBracket => Some("["),
+        Key::CloseBracket => Some("]"),
+        _ => None,
     }
 }
 
@@ -29,21 +49,29 @@ fn pressed(ctx: &Context, chord: Chord) -> bool {
     let wanted = egui_key(chord.key);
     ctx.input_mut(|i| {
         let found = i.events.iter().position(|event| match event {
-            // Layouts differ in whether `?` needs Shift: only the character counts, as text or as the key of that name.
-            Event::Text(text) => chord.key == Key::Question && text == "?",
-            Event::Key { key, pressed: true, .. } if chord.key == Key::Question => *key == wanted,
+            // Only the character counts, as text or as the key of that name.
+            Event::Text(text) => character(chord.key) == Some(text),
+            Event::Key { key, pressed: true, .. } if character(chord.key).is_some() => *key == wanted,
+            // A key that is held does once what it does for as long as it is held.
+            Event::Key { key: egui::Key::B, repeat: true, .. } => false,
             Event::Key { key, pressed: true, modifiers, .. } => {
                 *key == wanted && modifiers.shift == chord.shift && modifiers.command == chord.ctrl && !modifiers.alt
             }
             _ => false,
         });
-        found.map(|at| i.events.remove(at)).is_some()
+        let Some(at) = found else { return false };
+        i.events.remove(at);
+        // A key and its text come as two events of one frame: one press is one command.
+        i.events.retain(|e| !matches!(e, Event::Text(text) if character(chord.key) == Some(text)));
+        true
     })
 }
 
-/// The commands of the keys pressed in this frame. Keys that type are left to a text field that has the keyboard.
-pub fn commands(ctx: &Context) -> Vec<Command> {
+/// The commands of the keys pressed (or let go) in this frame. Keys that type are left to a text field that has the
+/// keyboard.
+pub fn commands(ctx: &Context, state: &State) -> Vec<Command> {
     let typing = ctx.text_edit_focused();
+    let released = state.playback.own_sound && !ctx.input(|i| i.key_down(egui::Key::B));
     // A button that has the focus is pressed by Space or Return itself.
     let focused = ctx.memory(|m| m.focused().is_some());
     SHORTCUTS
@@ -52,6 +80,7 @@ pub fn commands(ctx: &Context) -> Vec<Command> {
         .filter(|s| !(focused && !s.chord.ctrl && s.chord.key == Key::Space))
         .filter(|s| pressed(ctx, s.chord))
         .map(|s| (s.command)())
+        .chain(released.then_some(Command::HearOwnSound(false)))
         .collect()
 }
 
@@ -76,7 +105,7 @@ pub fn sheet(ui: &Ui) -> bool {
             ui.add_space(8.0);
             ui.label(
                 egui::RichText::new(
-                    "Timeline: click or drag to seek, wheel to zoom, Shift+wheel to pan. \
+                    "Timeline: click or drag to seek, Shift+drag to select, wheel to zoom, Shift+wheel to pan. \
                      Answer: point at a token for its maps, click to keep them.",
                 )
                 .small()

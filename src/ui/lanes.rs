@@ -1,10 +1,12 @@
 //! The time lanes: attention over the video's steps, the waveform and the log-mel with the sound's attention, all on
-//! one axis with the playhead. Click or drag seeks, the wheel zooms, Shift+wheel pans. Knows nothing of playback.
+//! one axis with the playhead. Click or drag seeks, Shift+drag selects, the wheel zooms, Shift+wheel
+//! pans. Knows nothing of playback.
 
 use std::sync::Arc;
 
-use egui::{Align2, FontId, Pos2, Rect, Sense, Stroke, Ui, Vec2, WidgetInfo};
+use egui::{Align2, FontId, PointerButton, Pos2, Rect, Sense, Stroke, Ui, Vec2, WidgetInfo};
 
+use super::selection::{self, Held};
 use super::{player, theme};
 use crate::command::Command;
 use crate::event::SoundLanes;
@@ -28,6 +30,7 @@ pub struct Cache {
     of: Option<(Arc<SoundLanes>, Span, usize)>,
     wave: Arc<[f32]>,
     mel: Arc<[f32]>,
+    held: Option<Held>,
 }
 
 impl Cache {
@@ -168,8 +171,14 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
         );
     }
     model_frames(ui, state, video, view, &x_of);
+    if let Some(selected) = state.selection {
+        selection::draw(ui, selected, area, x0, RULER, &x_of);
+    }
     playhead(ui, area, x0, x_of(position));
-    interact(ui, &response, state, full, view, x0, &t_of, commands);
+    let axis = Axis { full, view, x0, x_of: &x_of, t_of: &t_of };
+    hold(ui, &response, state, &axis, &mut cache.held, commands);
+    selection::menu(&response, state, full, commands);
+    look(ui, &response, state, &axis, commands);
 }
 
 /// The moments of the frames that the model saw, as ticks.
@@ -224,24 +233,56 @@ fn ruler(ui: &Ui, rect: Rect, view: Span, x_of: &dyn Fn(f64) -> f32) {
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the axis of one panel, split off only for its length")]
-fn interact(
+/// The axis of the panel.
+struct Axis<'a> {
+    full: Span,
+    view: Span,
+    /// Its left edge.
+    x0: f32,
+    x_of: &'a dyn Fn(f64) -> f32,
+    t_of: &'a dyn Fn(f32) -> f64,
+}
+
+/// Clicks and drags: the playhead follows a hand roughly and lands exactly; with Shift, or at an edge, the selection is
+/// drawn.
+fn hold(
     ui: &Ui,
     response: &egui::Response,
     state: &State,
-    full: Span,
-    view: Span,
-    x0: f32,
-    t_of: &dyn Fn(f32) -> f64,
+    axis: &Axis<'_>,
+    held: &mut Option<Held>,
     commands: &mut Vec<Command>,
 ) {
-    if (response.clicked() || response.dragged())
-        && let Some(at) = response.interact_pointer_pos()
-    {
-        let t = t_of(at.x.max(x0)).clamp(full.start_secs, full.end_secs);
+    let Some(at) = response.interact_pointer_pos() else {
+        *held = None;
+        return;
+    };
+    let t = (axis.t_of)(at.x.max(axis.x0)).clamp(axis.full.start_secs, axis.full.end_secs);
+    if response.clicked_by(PointerButton::Primary) {
         commands.push(Command::Seek(t));
+    } else if response.drag_started_by(PointerButton::Primary) {
+        // Where the button went down, not where the pointer is by now.
+        let from = ui.ctx().input(|i| i.pointer.press_origin()).unwrap_or(at);
+        let shift = ui.ctx().input(|i| i.modifiers.shift);
+        *held = Some(selection::take_hold(state, from.x, shift, axis.x_of, (axis.t_of)(from.x.max(axis.x0))));
     }
+    let moves = response.dragged_by(PointerButton::Primary);
+    match held {
+        Some(Held::From(other)) if moves => commands.push(Command::Select(Some(Span::new(*other, t)))),
+        Some(Held::Playhead) if moves => commands.push(Command::Scrub(t)),
+        Some(Held::Playhead) if response.drag_stopped() => commands.push(Command::Seek(t)),
+        _ => {}
+    }
+    if response.drag_stopped() {
+        *held = None;
+    }
+}
+
+/// The pointer's time, and the wheel: zoom and pan.
+fn look(ui: &Ui, response: &egui::Response, state: &State, axis: &Axis<'_>, commands: &mut Vec<Command>) {
+    let Axis { full, view, x0, t_of, .. } = *axis;
     let Some(at) = response.hover_pos() else { return };
+    selection::cursor(ui, state, at.x, axis.x_of);
     if at.x >= x0 {
         let t = t_of(at.x);
         let x = at.x;

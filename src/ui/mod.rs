@@ -8,6 +8,7 @@ mod keys;
 pub mod lanes;
 mod notices;
 pub mod player;
+mod selection;
 pub mod theme;
 
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub struct Memory {
 
 /// Draws everything and returns what the user wants, in order.
 pub fn show(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory) -> Vec<Command> {
-    let mut commands = keys::commands(ui.ctx());
+    let mut commands = keys::commands(ui.ctx(), state);
     for file in ui.ctx().input(|i| i.raw.dropped_files.clone()) {
         commands.push(Command::Use(FileUse::ByContent, file.path().to_owned()));
     }

@@ -14,7 +14,7 @@ use crate::frame::{Planes, display_size};
 use crate::gpu::colormap::ColorMap;
 use crate::gpu::{OverlayFrame, OverlayStyle, callback};
 use crate::settings::View;
-use crate::state::{Media, State, file_name, sound_file};
+use crate::state::{Media, SPEEDS, State, file_name, sound_file, speed_text};
 
 /// The largest rectangle of the picture's shape inside `area`, on whole pixels.
 fn fit(area: Rect, [w, h]: [u32; 2], pixels_per_point: f32) -> Rect {
@@ -104,6 +104,14 @@ fn show_frame(ui: &mut Ui, area: Rect, state: &State, frame: &Arc<dyn Planes>, c
         commands.push(Command::ToggleFullscreen);
     } else if response.clicked() {
         commands.push(Command::TogglePlay);
+    }
+    if state.playback.own_sound && sound_file(&state.clip.audio).is_some() {
+        let text = "The video's own sound, while B is held";
+        let galley = ui.painter().layout_no_wrap(text.to_owned(), egui::FontId::proportional(12.0), theme::STRONG);
+        let at = rect.left_top() + Vec2::splat(10.0);
+        let back = Rect::from_min_size(at, galley.size()).expand2(Vec2::new(8.0, 4.0));
+        ui.painter().rect_filled(back, 4, theme::hue(crate::gpu::colormap::Modality::Audio).gamma_multiply(0.55));
+        ui.painter().galley(at, galley, theme::STRONG);
     }
     if let Some(caption) = caption {
         let galley = ui.painter().layout_no_wrap(caption, egui::FontId::proportional(11.0), theme::STRONG);
@@ -203,6 +211,9 @@ pub fn transport(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             if let Some(duration) = state.duration_secs() {
                 ui.label(monospace(format!(" / {}", clock(duration)), theme::WEAK));
             }
+            ui.add_space(6.0);
+            speed_button(ui, state, commands);
+            loop_button(ui, state, commands);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = 6.0;
@@ -223,6 +234,39 @@ pub fn transport(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             sound_choice(ui, state, commands);
         });
     });
+}
+
+/// How fast time runs, and the speeds there are.
+fn speed_button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    let playback = &state.playback;
+    let speed = if playback.playing { playback.speed } else { playback.chosen_speed };
+    let color = if speed == 1.0 { theme::WEAK } else { theme::ACCENT };
+    let text = RichText::new(speed_text(speed)).monospace().color(color);
+    let button = egui::Button::new(text).frame_when_inactive(false).min_size(Vec2::new(46.0, 26.0));
+    let response =
+        ui.add(button).accessible_name("Speed").on_hover_text("Speed, at the same pitch  ([ slower, ] faster)");
+    egui::Popup::menu(&response).show(|ui| {
+        ui.set_min_width(90.0);
+        for speed in SPEEDS {
+            let chosen = playback.chosen_speed == speed;
+            if ui.add(egui::Button::selectable(chosen, RichText::new(speed_text(speed)).monospace())).clicked() {
+                commands.push(Command::SetSpeed(speed));
+            }
+        }
+    });
+}
+
+/// Stay in the selection or not; shown when there is one.
+fn loop_button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    let Some(selection) = state.selection else { return };
+    let label = if selection.looping { "Do not loop the selection" } else { "Loop the selection" };
+    let response = icons::button(ui, Icon::Loop, label, None, true);
+    if selection.looping {
+        icons::paint(ui.painter(), Icon::Loop, response.rect.shrink(7.0), theme::ACCENT);
+    }
+    if response.clicked() {
+        commands.push(Command::ToggleLoop);
+    }
 }
 
 /// Original, none, or another file.

@@ -8,6 +8,7 @@ mod checkpoint;
 mod colour;
 mod engine;
 mod formats;
+mod instrument;
 mod media;
 mod player;
 mod processor;

@@ -24,14 +24,14 @@ use crate::checkpoint::fixture;
 /// Longest wait for a worker: only a hang takes this long.
 const HANG: Duration = Duration::from_mins(2);
 
-struct Window {
-    harness: Harness<'static, App>,
-    sound: ManualOutput,
-    files: tempfile::TempDir,
+pub(crate) struct Window {
+    pub(crate) harness: Harness<'static, App>,
+    pub(crate) sound: ManualOutput,
+    pub(crate) files: tempfile::TempDir,
 }
 
 /// Makes a file with the `ffmpeg` command line.
-fn make(folder: &Path, name: &str, args: &str) -> PathBuf {
+pub(crate) fn make(folder: &Path, name: &str, args: &str) -> PathBuf {
     let path = folder.join(name);
     let status = Process::new("ffmpeg")
         .args(["-v", "error", "-y", "-nostdin", "-threads", "1"])
@@ -43,21 +43,25 @@ fn make(folder: &Path, name: &str, args: &str) -> PathBuf {
     path
 }
 
-const CLIP: &str = "-f lavfi -i testsrc2=size=160x120:rate=25:duration=2 \
+pub(crate) const CLIP: &str = "-f lavfi -i testsrc2=size=160x120:rate=25:duration=2 \
                     -f lavfi -i sine=frequency=440:sample_rate=44100:duration=2";
 
 impl Window {
-    fn open(file: Option<(&str, &str)>, model: Result<LoadOptions, String>) -> Self {
+    pub(crate) fn open(file: Option<(&str, &str)>, model: Result<LoadOptions, String>) -> Self {
         let files = tempfile::tempdir().unwrap();
         let file = file.map(|(name, args)| make(files.path(), name, args));
         Self::open_file(files, file, model)
     }
 
-    fn open_file(files: tempfile::TempDir, file: Option<PathBuf>, model: Result<LoadOptions, String>) -> Self {
+    pub(crate) fn open_file(
+        files: tempfile::TempDir,
+        file: Option<PathBuf>,
+        model: Result<LoadOptions, String>,
+    ) -> Self {
         Self::start(files, Options::new(file, model))
     }
 
-    fn start(files: tempfile::TempDir, mut options: Options) -> Self {
+    pub(crate) fn start(files: tempfile::TempDir, mut options: Options) -> Self {
         let sound = ManualOutput::default();
         options.output = Output::Manual(sound.clone());
         let harness = Harness::builder()
@@ -69,12 +73,12 @@ impl Window {
         Self { harness, sound, files }
     }
 
-    fn state(&self) -> &State {
+    pub(crate) fn state(&self) -> &State {
         self.harness.state().state()
     }
 
     /// Draws, and waits for the workers, until `done`.
-    fn until(&mut self, what: &str, done: impl Fn(&State) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, done: impl Fn(&State) -> bool) {
         loop {
             self.harness.step();
             if done(self.state()) {
@@ -85,7 +89,7 @@ impl Window {
     }
 
     /// Lets the sound device play, in small pieces as a device does.
-    fn play_secs(&mut self, secs: f64) {
+    pub(crate) fn play_secs(&mut self, secs: f64) {
         let frames = (secs * f64::from(ManualOutput::RATE)) as usize / 480;
         for _ in 0..frames {
             self.sound.pump(&mut [0.0; 2 * 480]);
@@ -94,13 +98,13 @@ impl Window {
         }
     }
 
-    fn click(&mut self, label: &str) {
+    pub(crate) fn click(&mut self, label: &str) {
         self.harness.get_by_label(label).click();
         self.harness.step();
         self.harness.step();
     }
 
-    fn has(&self, label: &str) -> bool {
+    pub(crate) fn has(&self, label: &str) -> bool {
         self.harness.query_all_by_label(label).next().is_some()
     }
 }
@@ -117,11 +121,11 @@ fn a_clip_can_open_with_another_sound() {
     assert_eq!(window.state().clip.video.as_ref(), Some(&clip));
 }
 
-fn model() -> LoadOptions {
+pub(crate) fn model() -> LoadOptions {
     LoadOptions::new(fixture())
 }
 
-fn ready(state: &State) -> bool {
+pub(crate) fn ready(state: &State) -> bool {
     matches!(state.model, Model::Ready(_)) && matches!(state.media, Media::Open { .. }) && !state.lanes_pending
 }
 

@@ -1,0 +1,47 @@
+//! What commands ask of the player. Knows nothing of panels.
+
+use crate::command::Command;
+use crate::media::Playback;
+use crate::state::State;
+
+/// Carries out a command before the state takes note of it.
+pub(super) fn before(player: &Playback, state: &State, command: &Command) {
+    let halt = || {
+        player.pause();
+        // Whatever J and L made of it, time runs on as chosen.
+        player.set_speed(state.playback.chosen_speed);
+    };
+    match command {
+        Command::TogglePlay if player.is_playing() => halt(),
+        Command::Halt => halt(),
+        Command::TogglePlay => player.play(),
+        Command::Shuttle(forwards) => {
+            player.set_speed(state.shuttle_speed(*forwards));
+            player.play();
+        }
+        Command::Seek(t) => player.seek(*t),
+        Command::Scrub(t) => player.scrub(*t),
+        Command::Skip(by) => player.seek(player.position_secs() + by),
+        Command::StepFrame(by) => {
+            halt();
+            if *by < 0 { player.step_back() } else { player.step_forward() }
+        }
+        Command::Home => player.seek(0.0),
+        Command::End => player.seek(state.duration_secs().unwrap_or(f64::INFINITY)),
+        Command::ToggleMute => player.set_muted(!player.is_muted()),
+        Command::SetVolume(volume) => player.set_volume(*volume),
+        Command::HearOwnSound(own) => player.hear_own_sound(*own),
+        _ => {}
+    }
+}
+
+/// Tells the player what the state made of a command.
+pub(super) fn after(player: &Playback, state: &State, command: &Command) {
+    match command {
+        Command::StepSpeed(_) | Command::SetSpeed(_) => player.set_speed(state.playback.chosen_speed),
+        Command::SelectFrom | Command::SelectTo | Command::Select(_) | Command::ToggleLoop => {
+            player.set_repeat(state.repeat());
+        }
+        _ => {}
+    }
+}

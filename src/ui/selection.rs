@@ -1,0 +1,111 @@
+//! The selection on the time axis: a band with edges to drag, its length written on it, and a menu. Knows nothing of
+//! what lies on the axis.
+
+use egui::{Align2, Color32, CursorIcon, FontId, Pos2, Rect, Response, Stroke, Ui, Vec2};
+
+use super::{player, theme};
+use crate::command::Command;
+use crate::state::{Selection, State};
+use crate::time::Span;
+
+/// How close to an edge the pointer must be to take hold of it, in points.
+const GRIP: f32 = 5.0;
+
+/// What the pointer holds while it moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Held {
+    /// The playhead.
+    Playhead,
+    /// A selection from here to the pointer.
+    From(f64),
+}
+
+/// Draws the selection between the left edge `x0` of the axis and the right edge of `area`.
+pub fn draw(ui: &Ui, selection: Selection, area: Rect, x0: f32, ruler: f32, x_of: &dyn Fn(f64) -> f32) {
+    let [from, to] = [selection.span.start_secs, selection.span.end_secs].map(x_of);
+    let (left, right) = (from.max(x0), to.min(area.right()));
+    if right <= left {
+        return;
+    }
+    let painter = ui.painter();
+    let color = if selection.looping { theme::ACCENT } else { theme::WEAK };
+    let band = Rect::from_min_max(Pos2::new(left, area.top()), Pos2::new(right, area.bottom()));
+    painter.rect_filled(band, 0, color.gamma_multiply(0.10));
+    let bar = Rect::from_min_max(band.min, Pos2::new(right, area.top() + ruler - 2.0));
+    painter.rect_filled(bar, 3, color.gamma_multiply(0.35));
+    for (x, shown) in [(from, from >= x0), (to, to <= area.right())] {
+        if shown {
+            painter.line_segment([Pos2::new(x, area.top()), Pos2::new(x, area.bottom())], Stroke::new(1.0, color));
+        }
+    }
+    let text = format!("{:.2} s", selection.span.duration_secs());
+    let galley = painter.layout_no_wrap(text, FontId::proportional(10.5), theme::STRONG);
+    if galley.size().x + 8.0 < bar.width() {
+        let at = Align2::CENTER_CENTER.anchor_size(bar.center(), galley.size()).min;
+        painter.rect_filled(Rect::from_min_size(at, galley.size()).expand2(Vec2::new(4.0, 0.0)), 2, theme::GROUND);
+        painter.galley(at, galley, Color32::WHITE);
+    }
+}
+
+/// What a press at `x` takes hold of: an edge (then the selection goes on from the other one), or with Shift a new
+/// selection, or else the playhead.
+pub fn take_hold(state: &State, x: f32, shift: bool, x_of: &dyn Fn(f64) -> f32, t: f64) -> Held {
+    if let Some(span) = state.selection.map(|s| s.span).filter(|_| !shift) {
+        if (x - x_of(span.start_secs)).abs() <= GRIP {
+            return Held::From(span.end_secs);
+        }
+        if (x - x_of(span.end_secs)).abs() <= GRIP {
+            return Held::From(span.start_secs);
+        }
+    }
+    if shift { Held::From(t) } else { Held::Playhead }
+}
+
+/// Shows that an edge can be taken hold of.
+pub fn cursor(ui: &Ui, state: &State, x: f32, x_of: &dyn Fn(f64) -> f32) {
+    let near = |t: f64| (x - x_of(t)).abs() <= GRIP;
+    if state.selection.is_some_and(|s| near(s.span.start_secs) || near(s.span.end_secs)) {
+        ui.ctx().set_cursor_icon(CursorIcon::ResizeHorizontal);
+    }
+}
+
+/// The menu of the axis.
+pub fn menu(response: &Response, state: &State, full: Span, commands: &mut Vec<Command>) {
+    response.context_menu(|ui| {
+        ui.set_min_width(210.0);
+        let Some(selection) = state.selection else {
+            if ui.button("Select all").clicked() {
+                commands.push(Command::Select(Some(full)));
+            }
+            if ui.button("Select from here on  (I)").clicked() {
+                commands.push(Command::SelectFrom);
+            }
+            return;
+        };
+        let span = selection.span;
+        let mut looping = selection.looping;
+        if ui.checkbox(&mut looping, "Loop the selection").clicked() {
+            commands.push(Command::ToggleLoop);
+        }
+        if ui.button("Zoom to the selection").clicked() {
+            let margin = span.duration_secs() * 0.05;
+            let start = (span.start_secs - margin).max(full.start_secs);
+            let timeline = Some(Span::new(start, (span.end_secs + margin).min(full.end_secs)));
+            commands.push(Command::SetView(Box::new(crate::settings::View { timeline, ..state.view })));
+            ui.close();
+        }
+        if ui.button("Go to its start").clicked() {
+            commands.push(Command::Seek(span.start_secs));
+            ui.close();
+        }
+        if ui.button("Clear  (X)").clicked() {
+            commands.push(Command::Select(None));
+            ui.close();
+        }
+        ui.label(
+            egui::RichText::new(format!("{} – {}", player::clock(span.start_secs), player::clock(span.end_secs)))
+                .small()
+                .color(theme::WEAK),
+        );
+    });
+}

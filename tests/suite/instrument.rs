@@ -1,0 +1,145 @@
+//! The window as an instrument: speeds, loops, the selection on the axis, sounds and words, worked by keys and mouse.
+//! Knows nothing of pixels beyond where a lane lies.
+
+use egui::{Key, Modifiers};
+use egui_kittest::kittest::Queryable as _;
+use modalens::app::Options;
+use modalens::state::{Media, State};
+use modalens::time::Span;
+
+use crate::ui::{CLIP, Window, make};
+
+fn open() -> Window {
+    let mut w = Window::open(Some(("clip.mp4", CLIP)), Err("none".to_owned()));
+    w.until("the clip and its lanes", |s| matches!(s.media, Media::Open { .. }) && !s.lanes_pending);
+    w.until("the first frame", |s| s.playback.frame_pts_secs == Some(0.0));
+    w
+}
+
+impl Window {
+    fn press(&mut self, key: Key) {
+        self.harness.key_press(key);
+        self.harness.run_steps(2);
+    }
+
+    fn span(&self) -> Option<Span> {
+        self.state().selection.map(|s| s.span)
+    }
+}
+
+#[test]
+fn speeds_follow_their_keys() {
+    let mut w = open();
+    let speed = |w: &Window| (w.state().playback.chosen_speed, w.state().playback.speed);
+    w.press(Key::CloseBracket);
+    assert_eq!(speed(&w), (1.25, 1.25));
+    w.press(Key::OpenBracket);
+    w.press(Key::OpenBracket);
+    assert_eq!(speed(&w), (0.75, 0.75));
+    assert!(w.has("Speed"));
+    w.press(Key::Backspace);
+    assert_eq!(speed(&w), (1.0, 1.0));
+    // L plays, again faster; J turns round; K stops, and what follows is the chosen speed again.
+    w.press(Key::L);
+    assert!(w.state().playback.playing);
+    w.press(Key::L);
+    assert_eq!(speed(&w), (1.0, 2.0));
+    w.play_secs(0.3);
+    w.press(Key::J);
+    assert_eq!(speed(&w), (1.0, -1.0));
+    w.press(Key::K);
+    assert_eq!((w.state().playback.playing, speed(&w)), (false, (1.0, 1.0)));
+    // The speed can be picked, too.
+    w.click("Speed");
+    w.click("0.5×");
+    assert_eq!(speed(&w), (0.5, 0.5));
+}
+
+#[test]
+fn a_selection_is_made_looped_moved_and_cleared() {
+    let mut w = open();
+    w.harness.key_press(Key::I);
+    w.harness.run_steps(2);
+    assert_eq!(w.span(), Some(Span::new(0.0, 2.0)));
+    w.press(Key::X);
+    assert_eq!(w.span(), None);
+    assert!(!w.has("Do not loop the selection"));
+
+    // Shift+drag on the axis makes one; dragging its edge moves that edge; the playhead stays.
+    let lane = w.harness.get_by_label("Timeline").rect();
+    let x = |part: f32| egui::pos2(lane.left() + 64.0 + (lane.width() - 64.0) * part, lane.center().y);
+    let drag = |w: &mut Window, from: f32, to: f32, modifiers: Modifiers| {
+        w.harness.hover_at(x(from));
+        w.harness.step();
+        w.harness.event(egui::Event::ModifiersChanged(modifiers));
+        w.harness.drag_at(x(from));
+        w.harness.step();
+        w.harness.hover_at(x((from + to) / 2.0));
+        w.harness.step();
+        w.harness.hover_at(x(to));
+        w.harness.step();
+        w.harness.drop_at(x(to));
+        w.harness.step();
+        w.harness.event(egui::Event::ModifiersChanged(Modifiers::NONE));
+        w.harness.run_steps(2);
+    };
+    drag(&mut w, 0.25, 0.5, Modifiers::SHIFT);
+    let near = |span: Option<Span>, from: f64, to: f64| {
+        let s = span.unwrap();
+        assert!((s.start_secs - from).abs() < 0.02 && (s.end_secs - to).abs() < 0.02, "{s:?}");
+    };
+    near(w.span(), 0.5, 1.0);
+    assert_eq!(w.state().playback.position_secs, 0.0);
+    drag(&mut w, 0.5, 0.75, Modifiers::NONE);
+    near(w.span(), 0.5, 1.5);
+    // A drag elsewhere moves the playhead.
+    drag(&mut w, 0.6, 0.3, Modifiers::NONE);
+    assert!((w.state().playback.position_secs - 0.6).abs() < 0.02, "{}", w.state().playback.position_secs);
+    near(w.span(), 0.5, 1.5);
+    w.until("the exact frame", |s: &State| s.playback.frame_pts_secs.is_some_and(|t| (t - 0.6).abs() < 0.041));
+
+    // Playing stays in it.
+    w.press(Key::Space);
+    let mut turns = 0;
+    let mut last = w.state().playback.position_secs;
+    for _ in 0..400 {
+        w.play_secs(0.03);
+        let at = w.state().playback.position_secs;
+        turns += u32::from(at < last);
+        assert!((0.48..1.53).contains(&at), "{at}");
+        last = at;
+        if turns == 2 {
+            break;
+        }
+    }
+    assert_eq!(turns, 2, "it never turned");
+    w.click("Do not loop the selection");
+    assert!(!w.state().selection.unwrap().looping);
+    w.press(Key::X);
+    assert_eq!(w.span(), None);
+}
+
+#[test]
+fn a_long_clip_goes_on_where_it_was_left() {
+    let files = tempfile::tempdir().unwrap();
+    let long = make(files.path(), "long.mp4", "-f lavfi -i color=gray:size=32x32:rate=5:duration=90");
+    let other = make(files.path(), "other.mp4", "-f lavfi -i color=red:size=32x32:rate=5:duration=1");
+    let places = files.path().join("state/places.json");
+    let options = Options { places: Some(places.clone()), ..Options::new(Some(long.clone()), Err("none".into())) };
+    let mut w = Window::start(files, options);
+    w.until("the clip", |s| matches!(s.media, Media::Open { .. }));
+    assert_eq!(w.state().playback.position_secs, 0.0);
+    w.harness.state_mut().perform(&modalens::command::Command::Seek(42.0));
+    w.until("the place", |s| s.playback.frame_pts_secs.is_some_and(|t| (t - 42.0).abs() < 0.3));
+    let use_file = |w: &mut Window, path: &std::path::Path| {
+        let command = modalens::command::Command::Use(modalens::event::FileUse::Clip, path.to_owned());
+        let before = w.state().clip_id;
+        w.harness.state_mut().perform(&command);
+        w.until("another clip", |s| s.clip_id > before && matches!(s.media, Media::Open { .. }));
+    };
+    use_file(&mut w, &other);
+    assert!(places.is_file());
+    use_file(&mut w, &long);
+    w.until("where it was left", |s| s.playback.frame_pts_secs.is_some_and(|t| (t - 42.0).abs() < 0.3));
+    assert!(w.state().notices.iter().any(|n| n.text.contains("0:42")), "{:?}", w.state().notices);
+}
