@@ -15,6 +15,9 @@ pub struct ClipSpec {
     pub video: Option<PathBuf>,
     /// Where the sound comes from.
     pub audio: AudioSource,
+    /// What is done to the sound before anyone hears it.
+    #[serde(default)]
+    pub sound: SoundEdit,
     /// What is done to the frames before anyone sees them.
     pub frames: FrameEdit,
     /// Start of the part that is used, in seconds from the container's start; `None` = the beginning.
@@ -43,6 +46,24 @@ pub enum AudioSource {
         /// Which of its audio tracks; `None` lets the demuxer choose.
         track: Option<usize>,
     },
+    /// White noise as long as the picture.
+    Noise {
+        /// The same seed gives the same noise.
+        seed: u64,
+        /// Its level (root mean square) in decibels below full scale; −20 is loud speech.
+        level_db: i32,
+    },
+}
+
+/// What is done to a clip's sound before it is heard and sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct SoundEdit {
+    /// How much later the sound starts, in seconds; earlier when negative.
+    pub offset_secs: f64,
+    /// How much louder it is, in decibels; beyond full scale it is clipped.
+    pub gain_db: f64,
+    /// A sound that is shorter than the picture begins again.
+    pub repeat: bool,
 }
 
 /// What is done to the picture before it is shown and sampled.
@@ -56,8 +77,13 @@ pub enum FrameEdit {
     Black,
     /// The first frame, all the time.
     Freeze,
-    /// The sampled frames in a fixed shuffled order.
-    Shuffle,
+    /// The sampled frames in a shuffled order.
+    Shuffle {
+        /// The same seed gives the same order.
+        seed: u64,
+    },
+    /// The sampled frames from the last to the first.
+    Reverse,
 }
 
 impl ClipSpec {

@@ -160,7 +160,9 @@ pub(super) fn read_sound(
     let report = notify.clone();
     spawn("read sound", &notify, move || {
         let stale = || newest.load(Ordering::Relaxed) != sound_id;
-        // The file the sound is in, without its picture: nothing is decoded twice.
+        // The sound without its picture: nothing is decoded twice. Another sound is cut where the picture ends.
+        let fills = !matches!(clip.audio, AudioSource::Original { .. });
+        let picture_end = clip.video.as_ref().filter(|_| fills).and_then(|path| media::probe(path).ok()?.duration_secs);
         let audio = match (clip.audio, clip.video) {
             (AudioSource::Original { track }, Some(path)) => AudioSource::File { path, track },
             (AudioSource::Original { .. }, None) => AudioSource::None,
@@ -169,8 +171,9 @@ pub(super) fn read_sound(
         let lanes = match audio {
             AudioSource::None => Ok(None),
             audio => {
+                let end_secs = [clip.end_secs, picture_end].into_iter().flatten().min_by(f64::total_cmp);
                 let clip =
-                    ClipSpec { audio, start_secs: clip.start_secs, end_secs: clip.end_secs, ..ClipSpec::default() };
+                    ClipSpec { audio, sound: clip.sound, start_secs: clip.start_secs, end_secs, ..ClipSpec::default() };
                 media::sample_clip(&clip, &Sampling::default(), &stale).map(|(sampled, _)| sampled.audio)
             }
         };

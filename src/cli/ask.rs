@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::capture::{Share, ShareDetail};
 use crate::cli::{Outcome, checkpoint, number, print_json, seconds};
-use crate::clip::{AudioSource, ClipSpec, FrameEdit};
+use crate::clip::{AudioSource, ClipSpec, FrameEdit, SoundEdit};
 use crate::engine::session::{Run, Update};
 use crate::engine::{options, worker};
 use crate::event::{Answer, Finish, ModelInfo, Request, Reuse, Timing};
@@ -25,15 +25,27 @@ pub struct Args {
     /// Video, still or sound file
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
-    /// Sound: another file's, `none`, or `original` [default: original]
-    #[arg(long, value_name = "FILE|none|original")]
+    /// Sound: another file's, `none`, `noise` (also `noise:DB` or `noise:DB:SEED`), or `original` [default: original]
+    #[arg(long, value_name = "FILE|none|noise|original")]
     audio: Option<String>,
+    /// How much later the sound starts, in seconds; negative: earlier
+    #[arg(long, value_name = "S", value_parser = number, allow_negative_numbers = true, default_value_t = 0.0)]
+    audio_offset: f64,
+    /// How much louder the sound is, in decibels; negative: quieter
+    #[arg(long, value_name = "DB", value_parser = number, allow_negative_numbers = true, default_value_t = 0.0)]
+    audio_gain: f64,
+    /// A sound that is shorter than the picture begins again
+    #[arg(long)]
+    audio_loop: bool,
     /// Which audio track of the file the sound comes from, from 0
     #[arg(long, value_name = "N")]
     audio_track: Option<usize>,
     /// What is done to the picture
     #[arg(long, value_enum)]
     frames: Option<Frames>,
+    /// Which order `--frames shuffle` takes; the same number, the same order
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    shuffle_seed: u64,
     /// Start of the part that is used, in seconds
     #[arg(long, value_name = "S", value_parser = seconds)]
     start: Option<f64>,
@@ -92,6 +104,22 @@ enum Frames {
     Freeze,
     /// In shuffled order
     Shuffle,
+    /// From the last to the first
+    Reverse,
+}
+
+/// Noise as loud as speech, unless it is said otherwise.
+const NOISE_DB: i32 = -20;
+
+/// `noise`, `noise:DB`, `noise:DB:SEED`.
+fn noise(text: &str) -> Result<AudioSource> {
+    let mut parts = text.split(':').skip(1);
+    let level_db = parts.next().map_or(Ok(NOISE_DB), str::parse).ok().filter(|db| (-120..=0).contains(db));
+    let seed = parts.next().map_or(Ok(0), str::parse).ok();
+    match (level_db, seed, parts.next()) {
+        (Some(level_db), Some(seed), None) => Ok(AudioSource::Noise { seed, level_db }),
+        _ => bail!("--audio {text} is not noise, noise:DB or noise:DB:SEED with DB from -120 to 0"),
+    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -118,6 +146,7 @@ impl Args {
             None if self.video.is_none() => AudioSource::None,
             None | Some("original") => AudioSource::Original { track },
             Some("none") => AudioSource::None,
+            Some(text) if text == "noise" || text.starts_with("noise:") => noise(text)?,
             Some(file) => AudioSource::File { path: file.into(), track },
         };
         if audio == (AudioSource::Original { track }) && self.video.is_none() {
@@ -125,6 +154,12 @@ impl Args {
         }
         if track.is_some() && audio == AudioSource::None {
             bail!("--audio-track names a track, but there is no sound to take it from");
+        }
+        if matches!(audio, AudioSource::Noise { .. }) && (self.video.is_none() || track.is_some()) {
+            bail!("--audio noise fills the length of --video and has no tracks");
+        }
+        if !self.audio_offset.is_finite() || !self.audio_gain.is_finite() {
+            bail!("--audio-offset and --audio-gain are plain numbers");
         }
         if self.frames.is_some() && self.video.is_none() {
             bail!("--frames needs --video");
@@ -137,11 +172,13 @@ impl Args {
         Ok(ClipSpec {
             video: self.video.clone(),
             audio,
+            sound: SoundEdit { offset_secs: self.audio_offset, gain_db: self.audio_gain, repeat: self.audio_loop },
             frames: match self.frames {
                 None => FrameEdit::Keep,
                 Some(Frames::Black) => FrameEdit::Black,
                 Some(Frames::Freeze) => FrameEdit::Freeze,
-                Some(Frames::Shuffle) => FrameEdit::Shuffle,
+                Some(Frames::Shuffle) => FrameEdit::Shuffle { seed: self.shuffle_seed },
+                Some(Frames::Reverse) => FrameEdit::Reverse,
             },
             start_secs: self.start,
             end_secs: self.end,

@@ -16,7 +16,9 @@ use crate::gpu::headless::HEADLESS_FORMAT;
 use crate::gpu::strip::{Background, heat_columns, wave_columns};
 use crate::gpu::{Headless, OverlayFrame, OverlayStyle, StripFrame, StripRenderer};
 use crate::heatmap::{HeatMap, Scales};
-use crate::media::{AudioParams, AudioReader, EncodeSpeed, Encoder, VideoParams, VideoReader, probe, sample_clip};
+use crate::media::{
+    AudioParams, EncodeSpeed, Encoder, MediaError, Soundtrack, VideoParams, VideoReader, probe, sample_clip,
+};
 use crate::provenance::{AudioLine, Provenance};
 use crate::settings::{Sampling, View};
 use crate::time::Span;
@@ -174,12 +176,13 @@ struct Sound {
 
 impl Sound {
     fn of(clip: &ClipSpec) -> Result<Option<Self>> {
-        let (path, track) = match (&clip.audio, &clip.video) {
-            (AudioSource::File { path, track }, _) => (path, *track),
-            (AudioSource::Original { track }, Some(path)) if !probe(path)?.audio.is_empty() => (path, *track),
-            _ => return Ok(None),
+        let mut reader = match Soundtrack::open(clip, SOUND.rate, SOUND.channels, &|| false) {
+            Err(MediaError::NoAudio(_)) if matches!(clip.audio, AudioSource::Original { .. }) => return Ok(None),
+            opened => match opened? {
+                None => return Ok(None),
+                Some(sound) => sound,
+            },
         };
-        let mut reader = AudioReader::open(path, track, SOUND.rate, SOUND.channels)?;
         let most = (MOST_SECS * f64::from(SOUND.rate)) as usize * SOUND.channels;
         let mut samples = Vec::new();
         while let Some(chunk) = reader.next_chunk()? {
@@ -252,7 +255,7 @@ impl Pictures {
         let about = probe(path)?;
         let Some(video) = &about.video else { return Ok(Self::None) };
         let end_secs = about.duration_secs.unwrap_or(1.0);
-        if clip.frames == FrameEdit::Shuffle {
+        if matches!(clip.frames, FrameEdit::Shuffle { .. } | FrameEdit::Reverse) {
             // What the model got, in the order it got it.
             let silent = ClipSpec { audio: AudioSource::None, ..clip.clone() };
             let (sampled, _) = sample_clip(&silent, sampling, &|| false)?;

@@ -106,6 +106,11 @@ impl AudioReader {
         self.source.duration_secs()
     }
 
+    /// Channels of the file's own track; 0 when it does not say.
+    pub fn source_channels(&self) -> usize {
+        usize::from(self.decoder.channels())
+    }
+
     /// Channels of every chunk.
     pub fn channels(&self) -> usize {
         self.channels
@@ -231,7 +236,12 @@ impl AudioReader {
             Some((_, resampler)) => resampler,
             none => {
                 let output = Sample::F32(Type::Packed);
-                let made = resampling::Context::get(shape.format, shape.layout, rate, output, self.layout, self.rate);
+                // Channels are averaged, not added up: one of two alike is as loud as both, as the reference has it.
+                // (To floats, FFmpeg by itself adds them: stereo would reach the model 3 dB too loud.)
+                let mut mix = ffmpeg::Dictionary::new();
+                mix.set("rematrix_maxval", "1");
+                let (from, to) = (shape.layout, self.layout);
+                let made = resampling::Context::get_with(shape.format, from, rate, output, to, self.rate, mix);
                 &mut none.insert((shape, made.map_err(wrong)?)).1
             }
         };

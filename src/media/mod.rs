@@ -22,6 +22,7 @@ mod raw;
 mod reader;
 mod sample;
 mod sink;
+mod soundtrack;
 mod source;
 mod stretch;
 
@@ -35,6 +36,7 @@ pub use playback::{ManualOutput, MediaEvent, Output, Playback};
 pub use probe::{AudioInfo, Probe, VideoInfo, probe};
 pub use reader::{MAX_PIXELS, VideoReader};
 pub use sample::{MAX_AUDIO_SECS, sample_clip, sample_clip_with};
+pub use soundtrack::Soundtrack;
 
 /// FFmpeg's version, as the libraries that are loaded say it.
 pub fn ffmpeg_version() -> String {

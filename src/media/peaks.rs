@@ -1,8 +1,8 @@
 //! The outline of a soundtrack, for drawing a waveform: lowest and highest sample per hundredth of a second.
 //! Knows nothing of how it is drawn.
 
-use super::audio::AudioReader;
 use super::error::MediaError;
+use super::soundtrack::Soundtrack;
 use crate::clip::{AudioSource, ClipSpec};
 use crate::time::Span;
 
@@ -29,13 +29,13 @@ impl Peaks {
     /// # Errors
     /// When the file cannot be used.
     pub fn of(clip: &ClipSpec, cancel: &dyn Fn() -> bool) -> Result<Option<Self>, MediaError> {
-        let (path, track) = match (&clip.audio, &clip.video) {
-            (AudioSource::None, _) | (AudioSource::Original { .. }, None) => return Ok(None),
-            (AudioSource::Original { track }, Some(path)) | (AudioSource::File { path, track }, _) => (path, *track),
-        };
-        let mut reader = match AudioReader::open(path, track, RATE, 1) {
+        let opened = Soundtrack::open(clip, RATE, 1, cancel);
+        let mut reader = match opened {
             Err(MediaError::NoAudio(_)) if matches!(clip.audio, AudioSource::Original { .. }) => return Ok(None),
-            opened => opened?,
+            opened => match opened? {
+                None => return Ok(None),
+                Some(sound) => sound,
+            },
         };
         let mut pairs: Vec<[f32; 2]> = Vec::new();
         while let Some(chunk) = reader.next_chunk()? {

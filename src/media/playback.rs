@@ -2,8 +2,8 @@
 //! samples played are the time. The owner pulls frames by time and never waits.
 //! Knows nothing of windows or the GPU.
 //!
-//! What is shown and heard is the [`ClipSpec`]: a swapped soundtrack, black or frozen frames. Shuffled frames are shown
-//! as the model gets them: each sampling slot shows the picture that was put there, until the next slot.
+//! What is shown and heard is the [`ClipSpec`]: a swapped soundtrack, black or frozen frames. Shuffled and reversed
+//! frames are shown as the model gets them: each sampling slot shows the picture that was put there, until the next slot.
 
 mod pictures;
 mod sound;
@@ -18,7 +18,7 @@ use super::error::MediaError;
 use super::mixer::{CHANNELS, Mixer, Transport};
 use super::null_sink::NULL_RATE;
 use super::reader::EPSILON_SECS;
-use crate::clip::{AudioSource, ClipSpec, FrameEdit};
+use crate::clip::{AudioSource, ClipSpec, FrameEdit, SoundEdit};
 use crate::frame::Planes;
 use crate::settings::Sampling;
 use crate::time::Span;
@@ -158,7 +158,7 @@ impl State {
         // A soundtrack of its own may outlast the picture; another one is cut to it.
         let by_picture = match self.clip.audio {
             AudioSource::Original { .. } => opened.whole.or(opened.picture),
-            AudioSource::None | AudioSource::File { .. } => opened.picture.or(opened.whole),
+            AudioSource::None | AudioSource::File { .. } | AudioSource::Noise { .. } => opened.picture.or(opened.whole),
         };
         by_picture.or(self.sound_duration_secs).or(opened.counted)
     }
@@ -181,7 +181,7 @@ impl State {
     fn heard(&self) -> ClipSpec {
         let mut clip = self.clip.clone();
         if self.own_sound && clip.video.is_some() {
-            clip.audio = AudioSource::Original { track: None };
+            (clip.audio, clip.sound) = (AudioSource::Original { track: None }, SoundEdit::default());
         }
         clip
     }
@@ -408,11 +408,12 @@ impl Playback {
         let old = std::mem::replace(&mut state.clip, clip);
         let old_sampling = std::mem::replace(&mut state.sampling, sampling);
         let clip = &state.clip;
-        let reshuffled = clip.frames == FrameEdit::Shuffle
+        let reshuffled = matches!(clip.frames, FrameEdit::Shuffle { .. } | FrameEdit::Reverse)
             && (old_sampling != sampling || old.start_secs != clip.start_secs || old.end_secs != clip.end_secs);
         let refrozen = clip.frames == FrameEdit::Freeze && old.start_secs != clip.start_secs;
         let same_picture = old.video == clip.video && old.frames == clip.frames && !reshuffled && !refrozen;
-        let same_sound = old.audio == clip.audio && (same_picture || old.video == clip.video);
+        let same_sound =
+            old.audio == clip.audio && old.sound == clip.sound && (same_picture || old.video == clip.video);
         if !same_picture {
             state.picture_version += 1;
             if old.video != state.clip.video {

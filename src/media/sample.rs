@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use super::audio::AudioReader;
 use super::error::MediaError;
 use super::picture::ToRgb;
 use super::raw;
 use super::reader::{EPSILON_SECS, VideoReader};
+use super::soundtrack::Soundtrack;
 use super::source::Source;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 use crate::frame::{Planes, RgbImage, display_size};
@@ -28,7 +28,7 @@ const LEAD_SECS: f64 = 0.04;
 /// Samples a clip: frames by `frame_indices`, upright, in square pixels, RGB; sound at 16 kHz, mono.
 ///
 /// Returns the clip and notes for the user (sound cut, nothing to hear, file cut off), each one sentence.
-/// With [`FrameEdit::Shuffle`] the pictures change places and the times stay in order: slot `i` shows another
+/// With [`FrameEdit::Shuffle`] and [`FrameEdit::Reverse`] the pictures change places and the times stay in order: slot `i` shows another
 /// slot's picture, which is also what the player shows.
 ///
 /// `cancel` is asked between packets.
@@ -72,21 +72,21 @@ pub fn sample_clip_with(
         }
     }
     let range = range_of(clip);
-    let audio = match &clip.audio {
-        AudioSource::None => None,
-        AudioSource::Original { track } => match &clip.video {
-            None => None,
-            Some(_) if still => None,
-            Some(path) => match sample_audio(path, *track, range, duration, video.is_some(), cancel, &mut notes) {
-                Err(MediaError::NoAudio(_)) if video.is_some() => {
-                    notes.push(format!("{} has no sound: only its picture is used.", name(path)));
-                    None
-                }
-                other => Some(other?),
-            },
-        },
-        AudioSource::File { path, track } => {
-            Some(sample_audio(path, *track, range, picture_end, video.is_some(), cancel, &mut notes)?)
+    let original = matches!(clip.audio, AudioSource::Original { .. });
+    if still && matches!(clip.audio, AudioSource::Noise { .. }) && clip.end_secs.is_none() {
+        return Err(MediaError::NoLength);
+    }
+    let opened = if still && original { Ok(None) } else { Soundtrack::open(clip, SAMPLE_RATE, 1, cancel) };
+    let audio = match opened {
+        Err(MediaError::NoAudio(path)) if original && video.is_some() => {
+            notes.push(format!("{} has no sound: only its picture is used.", name(&path)));
+            None
+        }
+        Err(error) => return Err(error),
+        Ok(None) => None,
+        Ok(Some(sound)) => {
+            let limit = if original { duration } else { picture_end };
+            Some(sample_audio(sound, range, limit, video.is_some(), cancel, &mut notes)?)
         }
     };
     Ok((SampledClip { video, audio }, notes))
@@ -266,7 +266,7 @@ fn collect(
     let mut frames: Vec<RgbImage> = Vec::with_capacity(plan.wanted.len());
     // Black needs a size and freezing one picture: the first frame is enough for both.
     let needed = match edit {
-        FrameEdit::Keep | FrameEdit::Shuffle => plan.wanted.len(),
+        FrameEdit::Keep | FrameEdit::Shuffle { .. } | FrameEdit::Reverse => plan.wanted.len(),
         FrameEdit::Black | FrameEdit::Freeze => 1,
     };
     let mut at = 0;
@@ -341,9 +341,13 @@ fn edited(mut frames: Vec<RgbImage>, edit: FrameEdit, count: usize) -> Vec<RgbIm
             repeat(&frames, count)
         }
         FrameEdit::Freeze => repeat(&frames, count),
-        FrameEdit::Shuffle => {
+        FrameEdit::Reverse => {
+            frames.reverse();
+            frames
+        }
+        FrameEdit::Shuffle { seed } => {
             let mut slots: Vec<_> = frames.into_iter().map(Some).collect();
-            shuffled(count).into_iter().filter_map(|i| slots.get_mut(i).and_then(Option::take)).collect()
+            shuffled(count, seed).into_iter().filter_map(|i| slots.get_mut(i).and_then(Option::take)).collect()
         }
     }
 }
@@ -352,13 +356,13 @@ fn repeat(frames: &[RgbImage], count: usize) -> Vec<RgbImage> {
     frames.first().map_or_else(Vec::new, |first| vec![first.clone(); count])
 }
 
-/// A fixed permutation of `0..count`, never the identity from two on. It depends on `count` alone, so the same clip is
-/// always shuffled the same way.
-pub(crate) fn shuffled(count: usize) -> Vec<usize> {
+/// A permutation of `0..count`, never the identity from two on. It depends on `count` and the seed alone, so the same
+/// clip is always shuffled the same way.
+pub(crate) fn shuffled(count: usize, seed: u64) -> Vec<usize> {
     use rand::SeedableRng;
     use rand::seq::SliceRandom;
     let mut order: Vec<usize> = (0..count).collect();
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(0x6d6f_6461);
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(0x6d6f_6461 ^ seed);
     order.shuffle(&mut random);
     if count > 1 && order.iter().enumerate().all(|(i, n)| i == *n) {
         order.rotate_left(1);
@@ -368,8 +372,7 @@ pub(crate) fn shuffled(count: usize) -> Vec<usize> {
 
 /// Samples the sound of a file in a range of the clip's axis, cut where the picture or the file ends.
 fn sample_audio(
-    path: &Path,
-    track: Option<usize>,
+    mut sound: Soundtrack,
     (start, end): (f64, f64),
     limit_secs: Option<f64>,
     with_picture: bool,
@@ -377,31 +380,33 @@ fn sample_audio(
     notes: &mut Vec<String>,
 ) -> Result<SampledAudio, MediaError> {
     let rate = f64::from(SAMPLE_RATE);
-    let mut reader = AudioReader::open(path, track, SAMPLE_RATE, 1)?;
-    let length = reader.duration_secs();
+    let length = sound.end_secs();
     let from_secs = start.max(0.0);
     let stop_secs = end.min(limit_secs.unwrap_or(f64::INFINITY));
-    let empty = |reader: &AudioReader| MediaError::EmptyRange {
-        path: path.to_owned(),
+    let empty = |sound: &Soundtrack| MediaError::EmptyRange {
+        path: sound.path().to_owned(),
         start_secs: from_secs,
-        end_secs: if stop_secs.is_finite() { stop_secs } else { reader.duration_secs().unwrap_or(from_secs) },
-        duration_secs: reader.duration_secs().unwrap_or(0.0),
+        end_secs: if stop_secs.is_finite() { stop_secs } else { length.unwrap_or(from_secs) },
+        duration_secs: length.unwrap_or(0.0),
     };
     if stop_secs <= from_secs {
-        return Err(empty(&reader));
+        return Err(empty(&sound));
     }
     let from = (from_secs * rate).round() as i64;
     let stop = if stop_secs < 1e9 { (stop_secs * rate).round() as i64 } else { i64::MAX };
     let longest = (MAX_AUDIO_SECS * rate) as i64;
     if from > 0 {
-        reader.seek(from_secs)?;
+        sound.seek(from_secs)?;
     }
     let mut samples: Vec<f32> = Vec::new();
     let mut first = None;
     let mut cut = false;
-    while let Some(chunk) = reader.next_chunk()? {
+    while let Some(chunk) = sound.next_chunk()? {
         if cancel() {
             return Err(MediaError::Cancelled);
+        }
+        if chunk.start >= stop {
+            break;
         }
         if first.is_none() {
             let begins = chunk.start.max(from);
@@ -414,9 +419,6 @@ fn sample_audio(
         }
         let Some(first) = first else { continue };
         let at = (chunk.start - first).max(0);
-        if chunk.start >= stop {
-            break;
-        }
         if at >= longest {
             cut = true;
             break;
@@ -435,10 +437,10 @@ fn sample_audio(
             break;
         }
     }
-    let Some(first) = first.filter(|_| !samples.is_empty()) else { return Err(empty(&reader)) };
+    let Some(first) = first.filter(|_| !samples.is_empty()) else { return Err(empty(&sound)) };
     if cut {
         let all = length.map_or_else(String::new, |l| format!(" of {l:.0} s"));
-        notes.push(format!("The sound of {} is cut to its first {MAX_AUDIO_SECS:.0} s{all}.", name(path)));
+        notes.push(format!("The sound of {} is cut to its first {MAX_AUDIO_SECS:.0} s{all}.", name(sound.path())));
     }
     Ok(SampledAudio { samples, start_secs: first as f64 / rate })
 }

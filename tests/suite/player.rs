@@ -2,8 +2,8 @@
 //! is the test's: nothing waits for a clock. Knows nothing of windows.
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test by panicking")]
 
-use modalens::clip::{AudioSource, ClipSpec};
-use modalens::media::MediaEvent;
+use modalens::clip::{AudioSource, ClipSpec, FrameEdit, SoundEdit};
+use modalens::media::{self, MediaEvent};
 use modalens::settings::Sampling;
 use modalens::time::Span;
 
@@ -254,4 +254,118 @@ fn the_videos_own_sound_is_one_key_away() {
     // What the model gets is not touched by it.
     playback.set_clip(swapped, Sampling::default());
     assert!(playback.hears_own_sound());
+}
+
+/// What the player plays of a clip, by sample number at 48 kHz from t = 0; `None` where it was faster than the decoder.
+fn played(clip: &ClipSpec, until_secs: f64) -> Vec<Option<[f32; 2]>> {
+    let player = Player::open(clip.clone());
+    player.playback.play();
+    let mut all = Vec::new();
+    let mut calm = 0;
+    while player.playback.position_secs() < until_secs {
+        let (before, underruns) = (player.playback.position_secs(), player.playback.underruns());
+        let out = player.pump();
+        let moved = ((player.playback.position_secs() - before) * 48_000.0).round() as usize;
+        // After a hole the sound is faded in again.
+        calm = if player.playback.underruns() == underruns { calm + 1 } else { 0 };
+        let first = (before * 48_000.0).round() as usize;
+        all.resize(first, None);
+        all.extend(out.chunks(2).take(moved).map(|f| (calm > 1).then_some([f[0], f[1]])));
+        std::thread::yield_now();
+    }
+    all
+}
+
+#[test]
+fn what_is_heard_is_what_the_model_gets() {
+    let clips = Clips::new();
+    let video = telling(&clips, "telling.mov", 2);
+    let sine = "0.4*sin(2*PI*200*t)";
+    let long = clips.make("long.wav", &format!("-f lavfi -i aevalsrc={sine}|{sine}:s=44100:d=3"));
+    let short = clips.make("short.wav", &format!("-f lavfi -i aevalsrc={sine}:s=16000:d=0.7"));
+    let file = |path: &std::path::Path| AudioSource::File { path: path.to_owned(), track: None };
+    let edit = |offset_secs, gain_db, repeat| SoundEdit { offset_secs, gain_db, repeat };
+    let cases = [
+        (file(&long), edit(0.0, 0.0, false)),
+        (file(&long), edit(0.25, -6.0, false)),
+        (file(&long), edit(-0.4, 12.0, false)),
+        (file(&short), edit(0.0, 0.0, false)),
+        (file(&short), edit(0.1, 3.0, true)),
+        (file(&short), edit(-0.3, 0.0, true)),
+        (AudioSource::Noise { seed: 7, level_db: -12 }, edit(0.0, 0.0, false)),
+        (AudioSource::Noise { seed: 8, level_db: -30 }, edit(0.5, 6.0, false)),
+    ];
+    for (audio, sound) in cases {
+        let clip = ClipSpec { audio: audio.clone(), sound, ..ClipSpec::original(&video) };
+        let (sampled, _) = media::sample_clip(&clip, &Sampling::default(), &|| false).unwrap();
+        let model = sampled.audio.unwrap();
+        let heard = played(&clip, 1.98);
+        assert_eq!(model.start_secs, 0.0, "{audio:?} {sound:?}");
+        let mut compared = 0;
+        let mut wrong = Vec::new();
+        for t in (1_000..30_000).filter(|t| heard.get(t * 3).is_some_and(Option::is_some)) {
+            let fed = model.samples.get(t).copied().unwrap_or(0.0);
+            let [left, right] = heard[t * 3].unwrap();
+            compared += 1;
+            if (fed - left).abs() > 4e-3 || left != right {
+                wrong.push((t, fed, left, right));
+            }
+        }
+        assert!(compared > 5_000, "{compared} samples of {audio:?} {sound:?}");
+        // At the edges of a sound the two resamplers ring differently.
+        assert!(wrong.len() < compared / 200, "{audio:?} {sound:?}: {} of {compared}, {:?}", wrong.len(), &wrong[..5]);
+    }
+}
+
+#[test]
+fn sounds_are_shifted_repeated_and_made_of_noise_exactly() {
+    let clips = Clips::new();
+    let video = telling(&clips, "telling.mov", 2);
+    // A sound that says how old it is.
+    let ramp = clips.make("ramp.wav", "-f lavfi -i aevalsrc=t:s=16000:d=0.6 -c:a pcm_f32le");
+    let with = |audio: AudioSource, sound| {
+        let clip = ClipSpec { audio, sound, ..ClipSpec::original(&video) };
+        media::sample_clip(&clip, &Sampling::default(), &|| false).unwrap().0.audio.unwrap().samples
+    };
+    let file = || AudioSource::File { path: ramp.clone(), track: None };
+    let at = |samples: &[f32], t: f64| f64::from(samples[(t * 16_000.0).round() as usize]);
+    let later = with(file(), SoundEdit { offset_secs: 0.5, ..SoundEdit::default() });
+    assert_eq!((later.len(), at(&later, 0.4)), (17_600, 0.0));
+    assert!((at(&later, 0.8) - 0.3).abs() < 1e-4);
+    let earlier = with(file(), SoundEdit { offset_secs: -0.2, ..SoundEdit::default() });
+    assert!(earlier.len() == 6_400 && (at(&earlier, 0.1) - 0.3).abs() < 1e-4);
+    let repeated = with(file(), SoundEdit { offset_secs: 0.1, repeat: true, gain_db: -6.020_6 });
+    assert_eq!(repeated.len(), 32_000, "as long as the picture");
+    for (t, age) in [(0.05, 0.0), (0.2, 0.1), (0.69, 0.59), (0.75, 0.05), (1.5, 0.2), (1.95, 0.05)] {
+        assert!((at(&repeated, t) - age / 2.0).abs() < 1e-4, "{} at {t}", at(&repeated, t));
+    }
+    // Noise: its level, its seed, and no end but the picture's.
+    let noise = |seed, level_db| with(AudioSource::Noise { seed, level_db }, SoundEdit::default());
+    let (a, b, quiet) = (noise(1, -20), noise(2, -20), noise(1, -40));
+    assert_eq!((a.len(), &a), (32_000, &noise(1, -20)));
+    let rms = |s: &[f32]| 20.0 * (s.iter().map(|x| f64::from(x * x)).sum::<f64>() / s.len() as f64).sqrt().log10();
+    assert!((rms(&a) + 20.0).abs() < 0.2 && (rms(&quiet) + 40.0).abs() < 0.2, "{} {}", rms(&a), rms(&quiet));
+    let alike = a.iter().zip(&b).map(|(x, y)| f64::from(x * y)).sum::<f64>() / a.len() as f64 / 0.01;
+    assert!(alike.abs() < 0.05, "two seeds are alike by {alike}");
+    let alone = ClipSpec { audio: AudioSource::Noise { seed: 1, level_db: -20 }, ..ClipSpec::default() };
+    let error = media::sample_clip(&alone, &Sampling::default(), &|| false).unwrap_err().to_string();
+    assert!(error.contains("give a video"), "{error}");
+
+    // The frames from the last to the first, at the same times; another seed, another order.
+    let frames = |frames| {
+        let clip = ClipSpec { frames, audio: AudioSource::None, ..ClipSpec::original(&video) };
+        let sampling = Sampling { fps: Some(8.0), ..Sampling::default() };
+        media::sample_clip(&clip, &sampling, &|| false).unwrap().0.video.unwrap()
+    };
+    let (kept, turned) = (frames(FrameEdit::Keep), frames(FrameEdit::Reverse));
+    assert_eq!(kept.pts_secs, turned.pts_secs);
+    assert!(kept.frames.iter().rev().eq(&turned.frames));
+    let shuffled = |seed| frames(FrameEdit::Shuffle { seed }).frames;
+    assert!(shuffled(1) == shuffled(1) && shuffled(1) != shuffled(2));
+    let player = Player::open(ClipSpec { frames: FrameEdit::Reverse, ..ClipSpec::original(&video) });
+    let shown = player.seek(0.0);
+    let last =
+        media::sample_clip(&ClipSpec::original(&video), &Sampling::default(), &|| false).unwrap().0.video.unwrap();
+    let rgb: Vec<u8> = shown.planes()[0].data.chunks(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+    assert!(rgb == last.frames.last().unwrap().data, "the player shows the last frame first");
 }

@@ -248,7 +248,7 @@ fn open_pictures(
                 Some(frame) => Pictures::Same(Arc::new(RgbaFrame::black(display_size(&frame), frame.pts_secs()))),
             }
         }
-        FrameEdit::Shuffle => {
+        FrameEdit::Shuffle { .. } | FrameEdit::Reverse => {
             let silent = ClipSpec { audio: AudioSource::None, ..clip.clone() };
             match sample_clip(&silent, sampling, stale)?.0.video {
                 None => Pictures::Nothing,

@@ -1,6 +1,7 @@
 //! The sound thread: owns the output, decodes into the newest segment's ring, and sends segments to the mixer.
 //! Knows nothing of pictures; the callback itself is the mixer's.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -8,14 +9,14 @@ use std::time::Duration;
 
 use rtrb::{Producer, RingBuffer};
 
-use super::super::audio::AudioReader;
 use super::super::error::MediaError;
 use super::super::mixer::{CHANNELS, Mixer, MixerLink, Segment};
 use super::super::null_sink::{NULL_RATE, NullSink};
 use super::super::sink::{Device, DeviceStream};
+use super::super::soundtrack::Soundtrack;
 use super::super::stretch::Stretch;
 use super::{ManualOutput, MediaEvent, Output, Shared};
-use crate::clip::{AudioSource, ClipSpec};
+use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 
 /// Sound decoded ahead, in seconds.
 const AHEAD_SECS: f64 = 0.5;
@@ -37,12 +38,17 @@ pub(super) struct SoundThread {
     link: Option<MixerLink>,
     rate: u32,
     version: u64,
-    reader: Option<(PathBuf, Option<usize>, AudioReader)>,
+    /// The newest sound first: between two, such as a swapped one and the video's own, nothing is opened anew.
+    readers: VecDeque<(ClipSpec, Soundtrack)>,
+    /// Whether the first of them is what is heard.
+    sounding: bool,
     /// A video that turned out to have no sound.
     mute_file: Option<PathBuf>,
     feed: Option<Feed>,
 }
 
+/// Sounds kept open.
+const READERS: usize = 2;
 /// Frames of silence handed on at a time.
 const SILENCE: usize = 4_096;
 
@@ -74,7 +80,8 @@ impl SoundThread {
             link: None,
             rate: NULL_RATE,
             version: 0,
-            reader: None,
+            readers: VecDeque::new(),
+            sounding: false,
             mute_file: None,
             feed: None,
         }
@@ -156,7 +163,8 @@ impl SoundThread {
         self.running = running;
         self.link = Some(link);
         self.rate = rate;
-        self.reader = None;
+        self.readers.clear();
+        self.sounding = false;
         self.feed = None;
         let mut state = self.shared.lock();
         state.output = name;
@@ -222,31 +230,40 @@ impl SoundThread {
 
     /// Has the reader of the clip's sound stand at `at_secs`. False when there is no sound.
     fn open_sound(&mut self, clip: &ClipSpec, at_secs: f64) -> Result<bool, MediaError> {
-        let (path, track) = match (&clip.audio, &clip.video) {
-            (AudioSource::None, _) | (AudioSource::Original { .. }, None) => {
-                self.reader = None;
-                return Ok(false);
-            }
-            (AudioSource::Original { track }, Some(path)) | (AudioSource::File { path, track }, _) => (path, *track),
-        };
+        self.sounding = false;
         let original = matches!(clip.audio, AudioSource::Original { .. });
-        if original && self.mute_file.as_ref() == Some(path) {
+        if original && self.mute_file.is_some() && self.mute_file == clip.video {
             return Ok(false);
         }
-        if self.reader.as_ref().is_none_or(|(p, t, _)| p != path || *t != track) {
-            self.reader = None;
-            match AudioReader::open(path, track, self.rate, CHANNELS) {
+        // What the sound depends on, and nothing else.
+        let heard = ClipSpec { frames: FrameEdit::Keep, start_secs: None, ..clip.clone() };
+        if let Some(known) = self.readers.iter().position(|(of, _)| *of == heard) {
+            self.readers.swap(0, known);
+        } else {
+            let version = self.version;
+            let shared = Arc::clone(&self.shared);
+            let stale = move || {
+                let state = shared.lock();
+                state.quit || state.sound_version != version
+            };
+            match Soundtrack::open(clip, self.rate, CHANNELS, &stale) {
                 // A video without sound plays in silence.
-                Err(MediaError::NoAudio(_)) if original => {
-                    self.mute_file = Some(path.clone());
+                Err(MediaError::NoAudio(path)) if original => {
+                    self.mute_file = Some(path);
                     return Ok(false);
                 }
-                opened => self.reader = Some((path.clone(), track, opened?)),
+                Err(MediaError::Cancelled) => return Ok(false),
+                opened => match opened? {
+                    None => return Ok(false),
+                    Some(sound) => self.readers.push_front((heard, sound)),
+                },
             }
+            self.readers.truncate(READERS);
         }
-        let Some((_, _, reader)) = &mut self.reader else { return Ok(false) };
-        let sound_duration = reader.duration_secs();
-        reader.seek(at_secs.max(0.0))?;
+        let Some((_, sound)) = self.readers.front_mut() else { return Ok(false) };
+        let sound_duration = sound.end_secs();
+        sound.seek(at_secs.max(0.0))?;
+        self.sounding = true;
         let mut state = self.shared.lock();
         if state.sound_duration_secs != sound_duration {
             state.sound_duration_secs = sound_duration;
@@ -257,7 +274,8 @@ impl SoundThread {
 
     /// Pushes decoded sound until the ring is full, the file ends, or something newer is wanted.
     fn fill(&mut self) -> Result<(), MediaError> {
-        let (Some(feed), Some((_, _, reader))) = (&mut self.feed, &mut self.reader) else { return Ok(()) };
+        let sound = self.readers.front_mut().filter(|_| self.sounding);
+        let (Some(feed), Some((_, sound))) = (&mut self.feed, sound) else { return Ok(()) };
         if let Some(link) = &mut self.link {
             link.sweep();
         }
@@ -275,7 +293,7 @@ impl SoundThread {
                     return Ok(());
                 }
             }
-            match reader.next_chunk()? {
+            match sound.next_chunk()? {
                 Some(chunk) => feed.take(chunk.start, chunk.samples),
                 None => feed.finish(),
             }
@@ -287,7 +305,10 @@ impl SoundThread {
         if let Some(feed) = &self.feed {
             feed.complete.store(true, Ordering::Release);
         }
-        self.reader = None;
+        if self.sounding {
+            self.readers.pop_front();
+        }
+        self.sounding = false;
         self.shared.fail(error);
     }
 }
