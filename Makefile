@@ -6,7 +6,7 @@ CARGO := .ci/cargo
 TARGET = $${CARGO_TARGET_DIR:-target}
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench
+.PHONY: help run test soak lint bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -19,6 +19,11 @@ run: ## build and run on a sample
 test: ## every test (no network, display, GPU or sound card needed)
 	@.ci/packages.sh build test
 	@.ci/with-test-env $(CARGO) test --locked
+
+soak: ## what `make test` tries a little of, at length: 5,000 damaged files (MODALENS_SOAK=N: another number)
+	@.ci/packages.sh build test
+	@MODALENS_SOAK=$${MODALENS_SOAK:-5000} .ci/with-test-env $(CARGO) test --locked --test suite -- --nocapture --exact \
+		mutation::damaged_files_neither_crash_nor_hang_nor_eat_memory mutation::real_clips_are_read_whole
 
 lint: ## formatting, clippy, documentation, licences
 	@.ci/packages.sh build

@@ -127,8 +127,8 @@ fn sample_video(
         ));
     }
     let stamps = if still { None } else { scan_packets(&mut source, cancel)? };
-    let mut reader = VideoReader::of(Source::open(path)?)?;
-    drop(source);
+    // At the end of the file now: all that follows rewinds first.
+    let mut reader = VideoReader::of(source)?;
     let mut stamps = match stamps {
         Some(stamps) => stamps,
         None => decode_stamps(&mut reader, cancel)?,

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod attention;
+mod bounds;
 mod bundled;
 mod checkpoint;
 mod colour;
@@ -10,9 +11,11 @@ mod engine;
 mod formats;
 mod instrument;
 mod media;
+mod mutation;
 mod player;
 mod processor;
 mod shaders;
+mod sound;
 mod tiny;
 mod tune;
 mod ui;

@@ -950,69 +950,6 @@ fn two_hundred_cycles_leak_nothing() {
 }
 
 #[test]
-fn damaged_files_end_in_an_error_or_a_shorter_clip() {
-    let clips = Clips::new();
-    let small = "-f lavfi -i testsrc2=size=64x48:rate=10:duration=1";
-    let tone = "-f lavfi -i sine=frequency=440:sample_rate=16000:duration=1";
-    let sources = [
-        clips.make("a.mp4", &format!("{small} {tone} -c:v libx264 -bf 2 -g 5 -c:a aac")),
-        clips.make("b.mkv", &format!("{small} {tone} -c:v mpeg4 -g 5 -c:a flac")),
-        clips.make("c.webm", &format!("{small} {tone} -c:v libvpx -deadline realtime -c:a libopus")),
-        clips.make("d.avi", &format!("{small} {tone} -c:v mjpeg -c:a pcm_s16le")),
-        clips.make("e.ts", &format!("{small} {tone} -c:v mpeg2video -c:a mp2")),
-        clips.make("f.gif", small),
-        clips.make("g.ogg", &format!("{tone} -c:a libvorbis")),
-        clips.make("h.mp3", &format!("{tone} -c:a libmp3lame")),
-        clips.make("i.png", "-f lavfi -i testsrc2=size=64x48 -frames:v 1"),
-        clips.make("j.wav", tone),
-    ];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as usize % below.max(1)
-    };
-    let mut fine = 0;
-    for variant in 0..110 {
-        let source = &sources[variant % sources.len()];
-        let mut bytes = std::fs::read(source).unwrap();
-        match variant / sources.len() % 4 {
-            0 => bytes.truncate(random(bytes.len())),
-            1 => (0..=random(40)).for_each(|_| {
-                let at = random(bytes.len());
-                bytes[at] ^= 1 << random(8);
-            }),
-            // Headers that lie: large numbers near the front.
-            2 => (0..4).for_each(|_| {
-                let at = random(bytes.len().min(600).saturating_sub(4));
-                bytes[at..at + 4].copy_from_slice(&[[0xff; 4], [0x7f, 0xff, 0xff, 0xff], [0; 4]][random(3)]);
-            }),
-            _ => {
-                let (at, length) = (random(bytes.len()), random(2000));
-                let end = (at + length).min(bytes.len());
-                bytes.drain(at..end);
-            }
-        }
-        let path = clips.path(&format!("variant.{}", source.extension().unwrap().to_string_lossy()));
-        std::fs::write(&path, &bytes).unwrap();
-        let line = |e: MediaError| assert!(!e.to_string().contains('\n'), "{e}");
-        fine += usize::from(media::probe(&path).map_err(line).is_ok());
-        if let Ok(mut reader) = VideoReader::open(&path).map_err(line) {
-            let mut count = 0;
-            while count < 200 && matches!(reader.next_frame(), Ok(Some(_))) {
-                count += 1;
-            }
-            for t in [0.5, 0.0, 0.9, 1e9] {
-                let _ = reader.seek(t).and_then(|()| reader.next_frame()).map_err(line);
-            }
-        }
-        let _ = sample(&ClipSpec::original(&path), 2.0).map_err(line);
-    }
-    assert!(fine > 20, "only {fine} variants could be opened: the test tests nothing");
-}
-
-#[test]
 fn waveforms_are_the_soundtracks_outline() {
     let clips = Clips::new();
     let path = telling(&clips, "telling.mov", 2);
