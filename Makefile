@@ -33,6 +33,7 @@ lint: ## formatting, clippy, documentation, licences
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check bans licenses sources; \
 	else echo 'cargo-deny is not here, so licences and sources were not checked: cargo install --locked cargo-deny'; fi
 
-bench: ## speed and memory beside the reference implementation (needs Python 3 and 15 GB; slow)
-	@.ci/packages.sh build
+bench: ## speed beside ffmpeg, and beside the reference implementation (needs Python 3 and 15 GB; slow)
+	@.ci/packages.sh build test
+	@tests/bench/media.sh
 	@tests/bench/bench.sh

@@ -161,7 +161,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 /// CPU seconds that all threads of this process have used.
-fn cpu_seconds() -> f64 {
+pub(super) fn cpu_seconds() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     #[allow(unsafe_code, reason = "the process CPU clock has no safe binding")]
     // SAFETY: clock_gettime only writes the timespec it is given, which outlives the call.

@@ -3,6 +3,7 @@
 
 mod ask;
 mod bench;
+mod bench_media;
 mod checkpoint;
 mod compare;
 mod doctor;
@@ -48,6 +49,9 @@ enum Command {
     /// Time prefill and decode on prepared inputs
     #[command(hide = true)]
     Bench(bench::Args),
+    /// Time decoding and seeking beside ffmpeg
+    #[command(hide = true)]
+    BenchMedia(bench_media::Args),
     /// What another form of the weights changes
     #[command(hide = true)]
     Compare(compare::Args),
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::BenchMedia(args)) => bench_media::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
     });
     match result {

@@ -385,6 +385,24 @@ mod tests {
     }
 
     #[test]
+    fn common_layouts_are_the_decoders_own_memory() {
+        let how = Presentation { orientation: Orientation::default(), pixel_aspect: 1.0 };
+        for (format, own) in [
+            (Pixel::YUV420P, true),
+            (Pixel::YUV422P, true),
+            (Pixel::YUV444P10LE, true),
+            (Pixel::NV12, true),
+            (Pixel::GRAY8, true),
+            (Pixel::UYVY422, false),
+        ] {
+            let decoded = frame::Video::new(format, 65, 33);
+            let memory = decoded.data(0).as_ptr();
+            let frame = VideoFrame::new(decoded, 0.0, 0.0, how, &mut None).expect("a small picture");
+            assert_eq!(frame.planes()[0].data.as_ptr() == memory, own, "{format:?}");
+        }
+    }
+
+    #[test]
     fn display_matrices_turn_clockwise() {
         let one = 1 << 16;
         let turned = |degrees| Orientation { mirrored: false, degrees };

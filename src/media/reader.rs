@@ -125,6 +125,12 @@ impl VideoReader {
         self.source.is_still()
     }
 
+    /// Whether frames had to be converted, since no shader reads the layout that the decoder gives. All others are the
+    /// decoder's own memory.
+    pub fn converts(&self) -> bool {
+        self.converter.is_some()
+    }
+
     /// The next frame in presentation order; `None` at the end (also where a damaged file ends early).
     ///
     /// # Errors

@@ -1,0 +1,180 @@
+//! `modalens bench-media`: decoding and exact seeking in turns with the `ffmpeg` command line on the same file, so that
+//! whatever else the machine does falls on both. Knows nothing of models.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use crate::cli::bench::cpu_seconds;
+use crate::cli::{Outcome, print_json};
+use crate::frame::Planes;
+use crate::media::VideoReader;
+
+/// Arguments of `modalens bench-media`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Video file
+    #[arg(long, value_name = "FILE")]
+    video: PathBuf,
+    /// Rounds; of each time the smallest counts
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// Seeks per round
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    seeks: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured. FFmpeg's times are less the time in which it starts and opens the file without decoding.
+#[derive(Debug, Serialize)]
+struct Report {
+    frames: usize,
+    threads: usize,
+    /// Whether frames are copied once before they are uploaded, since no shader reads their layout.
+    frames_converted: bool,
+    decode_s: f64,
+    decode_cpu_s: f64,
+    ffmpeg_decode_s: f64,
+    ffmpeg_decode_cpu_s: f64,
+    /// Our frames per second ÷ FFmpeg's.
+    decode_speed: f64,
+    seek_ms_median: f64,
+    seek_ms_worst: f64,
+    ffmpeg_seek_ms_median: f64,
+    /// Our time ÷ FFmpeg's: the median over the seeks.
+    seek_time: f64,
+}
+
+/// Wall and CPU seconds.
+type Times = (f64, f64);
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let times = all_times(&args.video)?;
+    ensure!(times.len() > 1, "this file has only one frame ({})", args.video.display());
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(4);
+    // Scattered, so that no seek is near the one before it.
+    let targets: Vec<f64> = (0..args.seeks.max(1)).map(|i| times[(i * 7_919 + 97) % times.len()]).collect();
+    let mut decode = [Vec::new(), Vec::new()];
+    let mut seeks = vec![[Vec::new(), Vec::new()]; targets.len()];
+    let mut idle = Vec::new();
+    let mut frames_converted = false;
+    for _ in 0..args.rounds.max(1) {
+        let (started, cpu) = (Instant::now(), cpu_seconds());
+        let mut reader = VideoReader::open(&args.video)?;
+        while reader.next_frame()?.is_some() {}
+        decode[0].push((started.elapsed().as_secs_f64(), cpu_seconds() - cpu));
+        frames_converted |= reader.converts();
+        decode[1].push(ffmpeg(&args.video, threads, &[], &[])?);
+        idle.push(ffmpeg(&args.video, threads, &[], &["-t", "0"])?);
+        for (target, [ours, theirs]) in targets.iter().zip(&mut seeks) {
+            let (started, cpu) = (Instant::now(), cpu_seconds());
+            reader.seek(*target)?;
+            let frame = reader.next_frame()?.context("no frame after a seek")?;
+            ours.push((started.elapsed().as_secs_f64(), cpu_seconds() - cpu));
+            ensure!((frame.pts_secs() - target).abs() < 1e-6, "{} instead of {target}", frame.pts_secs());
+            let at = format!("{:.6}", target - 0.001);
+            theirs.push(ffmpeg(&args.video, threads, &["-ss", &at], &["-frames:v", "1"])?);
+        }
+    }
+    let idle = least(&idle);
+    let less = |t: Times| ((t.0 - idle.0).max(1e-4), (t.1 - idle.1).max(1e-4));
+    let (ours, theirs) = (least(&decode[0]), less(least(&decode[1])));
+    let our_seeks: Vec<f64> = seeks.iter().map(|s| least(&s[0]).0 * 1e3).collect();
+    let their_seeks: Vec<f64> = seeks.iter().map(|s| less(least(&s[1])).0 * 1e3).collect();
+    let ratios: Vec<f64> = our_seeks.iter().zip(&their_seeks).map(|(a, b)| a / b).collect();
+    let report = Report {
+        frames: times.len(),
+        threads,
+        frames_converted,
+        decode_s: ours.0,
+        decode_cpu_s: ours.1,
+        ffmpeg_decode_s: theirs.0,
+        ffmpeg_decode_cpu_s: theirs.1,
+        decode_speed: theirs.0 / ours.0,
+        seek_ms_median: median(&our_seeks),
+        seek_ms_worst: our_seeks.iter().copied().fold(0.0, f64::max),
+        ffmpeg_seek_ms_median: median(&their_seeks),
+        seek_time: median(&ratios),
+    };
+    if args.json {
+        print_json(&report)?;
+    } else {
+        let frames = report.frames as f64;
+        println!(
+            "{}: {} frames with {threads} threads{}",
+            args.video.display(),
+            report.frames,
+            if frames_converted { ", each converted before its upload" } else { ", none copied before its upload" }
+        );
+        println!(
+            "  decode       {:.0} frames/s ({:.2} CPU s), ffmpeg {:.0} ({:.2} CPU s): {:.0} % of its speed",
+            frames / report.decode_s,
+            report.decode_cpu_s,
+            frames / report.ffmpeg_decode_s,
+            report.ffmpeg_decode_cpu_s,
+            report.decode_speed * 100.0
+        );
+        println!(
+            "  exact seek   median {:.1} ms, worst {:.1} ms, ffmpeg from the key frame {:.1} ms: {:.2} of its time",
+            report.seek_ms_median, report.seek_ms_worst, report.ffmpeg_seek_ms_median, report.seek_time
+        );
+    }
+    Ok(Outcome::Fine)
+}
+
+fn all_times(path: &Path) -> Result<Vec<f64>> {
+    let mut reader = VideoReader::open(path)?;
+    let mut times = Vec::new();
+    while let Some(frame) = reader.next_frame()? {
+        times.push(frame.pts_secs());
+    }
+    Ok(times)
+}
+
+/// One run of `ffmpeg` that decodes into nothing.
+fn ffmpeg(path: &Path, threads: usize, before: &[&str], after: &[&str]) -> Result<Times> {
+    let (started, cpu) = (Instant::now(), children_cpu_seconds());
+    let status = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-threads", &threads.to_string()])
+        .args(before)
+        .arg("-i")
+        .arg(path)
+        .args(["-map", "0:v:0"])
+        .args(after)
+        .args(["-f", "null", "-"])
+        .stdout(Stdio::null())
+        .status()
+        .context("the ffmpeg command line is what this compares with: install the package ffmpeg")?;
+    ensure!(status.success(), "ffmpeg failed on {}", path.display());
+    Ok((started.elapsed().as_secs_f64(), children_cpu_seconds() - cpu))
+}
+
+/// The smallest of each: what is more is other programs'.
+fn least(times: &[Times]) -> Times {
+    times.iter().fold((f64::INFINITY, f64::INFINITY), |a, b| (a.0.min(b.0), a.1.min(b.1)))
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+/// CPU seconds of all ended child processes.
+fn children_cpu_seconds() -> f64 {
+    #[allow(unsafe_code, reason = "a child's CPU time has no safe binding")]
+    // SAFETY: getrusage only writes the struct it is given, which is plain numbers and outlives the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let secs = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    secs(usage.ru_utime) + secs(usage.ru_stime)
+}
