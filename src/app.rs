@@ -229,8 +229,10 @@ impl App {
             FileUse::Sound if !facts.sound => {
                 self.state.notice(true, format!("{} has no sound to take.", file_name(&facts.path)));
             }
-            FileUse::Sound => self.set_audio(AudioSource::File { path: facts.path, track: None }),
-            FileUse::ByContent if swaps => self.set_audio(AudioSource::File { path: facts.path, track: None }),
+            FileUse::Sound => self.perform(&Command::SetAudio(AudioSource::File { path: facts.path, track: None })),
+            FileUse::ByContent if swaps => {
+                self.perform(&Command::SetAudio(AudioSource::File { path: facts.path, track: None }))
+            }
             FileUse::ByContent | FileUse::Clip => self.open(facts),
         }
     }
@@ -267,17 +269,6 @@ impl App {
         }
     }
 
-    fn set_audio(&mut self, audio: AudioSource) {
-        if self.state.clip.audio == audio {
-            return;
-        }
-        self.state.begin_sound(audio);
-        if let Some(player) = &self.player {
-            player.set_clip(self.state.clip.clone(), Sampling::default());
-        }
-        self.read_sound();
-    }
-
     fn read_sound(&mut self) {
         let sound_id = self.state.sound_id;
         self.sound_id.store(sound_id, Ordering::Relaxed);
@@ -301,7 +292,6 @@ impl App {
         match command {
             Command::Choose(purpose) => workers::choose(*purpose, &self.dialog_open, self.notify()),
             Command::Use(purpose, path) => self.look_into(*purpose, path.clone()),
-            Command::SetAudio(audio) => self.set_audio(audio.clone()),
             Command::Ask => self.ask(),
             Command::Stop => {
                 if let Some(engine) = &self.engine {
@@ -321,7 +311,16 @@ impl App {
         if let Some(player) = self.player.as_ref().filter(|_| open) {
             transport::before(player, &self.state, command);
         }
+        let (clip, sound_id) = (self.state.clip.clone(), self.state.sound_id);
         self.state.perform(command);
+        if self.state.clip != clip
+            && let Some(player) = &self.player
+        {
+            player.set_clip(self.state.clip.clone(), Sampling::default());
+        }
+        if self.state.sound_id != sound_id {
+            self.read_sound();
+        }
         if let Some(player) = self.player.as_ref().filter(|_| open) {
             transport::after(player, &self.state, command);
         }

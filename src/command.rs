@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::clip::AudioSource;
+use crate::clip::{AudioSource, FrameEdit, SoundEdit};
 use crate::event::FileUse;
 use crate::prompt::Draft;
 use crate::settings::View;
@@ -18,6 +18,18 @@ pub enum Command {
     Use(FileUse, PathBuf),
     /// Change the sound of the clip.
     SetAudio(AudioSource),
+    /// What is done to the sound.
+    SetSound(SoundEdit),
+    /// What is done to the frames.
+    SetFrames(FrameEdit),
+    /// Use this part of the clip only, or all of it.
+    UsePart(Option<Span>),
+    /// Another case about the same file: words, sound, frames and part at once.
+    SetCase(Box<Case>),
+    /// Take the last change of the case back.
+    Undo,
+    /// Make it again.
+    Redo,
     /// Play or pause.
     TogglePlay,
     /// Stop playing, whichever way it went.
@@ -80,6 +92,23 @@ pub enum Command {
     Copy(String),
 }
 
+/// What an experiment is, apart from the file it is about.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Case {
+    /// The words.
+    pub draft: Draft,
+    /// Where the sound comes from.
+    pub audio: AudioSource,
+    /// What is done to it.
+    pub sound: SoundEdit,
+    /// What is done to the frames.
+    pub frames: FrameEdit,
+    /// Start of the part that is used, in seconds.
+    pub start_secs: Option<f64>,
+    /// End of the part that is used, in seconds.
+    pub end_secs: Option<f64>,
+}
+
 /// A key of the keyboard, as far as shortcuts need them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key {
@@ -123,6 +152,8 @@ pub enum Key {
     O,
     /// X.
     X,
+    /// Z.
+    Z,
     /// `?`, wherever the layout has it.
     Question,
     /// Escape.
@@ -201,6 +232,8 @@ shortcuts! {
     chord(Key::H), "H", "Show or hide the heat maps" => Command::ToggleHeat;
     chord(Key::F), "F", "Full screen" => Command::ToggleFullscreen;
     ctrl(Key::Enter), "Ctrl+Enter", "Ask the question (in its field, Enter does)" => Command::Ask;
+    ctrl(Key::Z), "Ctrl+Z", "Undo a change of words, sound or frames" => Command::Undo;
+    Chord { shift: true, ..ctrl(Key::Z) }, "Ctrl+Shift+Z", "Redo it" => Command::Redo;
     ctrl(Key::O), "Ctrl+O", "Open a video" => Command::Choose(FileUse::Clip);
     Chord { in_text: true, ..chord(Key::Escape) }, "Esc", "Close, leave full screen, clear the locked token"
         => Command::Escape;

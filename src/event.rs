@@ -180,6 +180,10 @@ pub struct FileFacts {
     pub picture: bool,
     /// Whether it has sound.
     pub sound: bool,
+    /// Its audio tracks, one line about each.
+    pub tracks: Vec<String>,
+    /// Whether it is one picture.
+    pub still: bool,
     /// One line about it: size, rate, codec.
     pub summary: String,
 }

@@ -1,6 +1,7 @@
 //! What the interface shows, and the only ways it changes: events from workers and commands of the user.
 //! Knows nothing of threads, toolkits, files or models; times are handed in, so that tests need no clock.
 
+mod history;
 mod transport;
 
 use std::path::{Path, PathBuf};
@@ -64,6 +65,7 @@ pub struct State {
     /// The interface's time in seconds, for stage times.
     pub now_secs: f64,
     next_notice: u64,
+    history: history::History,
 }
 
 /// Whether and how a clip is open.
@@ -343,7 +345,6 @@ impl State {
     /// Carries out what a command changes here; what it asks of workers is the application's business.
     pub fn perform(&mut self, command: &Command) {
         match command {
-            Command::Edit(draft) => self.draft.clone_from(draft),
             Command::Hover(token) => self.hovered = *token,
             Command::Lock(token) => self.locked = *token,
             Command::SetView(view) => self.view = **view,
@@ -365,7 +366,10 @@ impl State {
                 }
             }
             Command::Dismiss(id) => self.notices.retain(|n| n.id != *id),
-            _ => self.perform_transport(command),
+            _ => {
+                self.perform_transport(command);
+                self.perform_edit(command);
+            }
         }
     }
 
@@ -380,19 +384,11 @@ impl State {
         self.lanes_pending = true;
         self.view.timeline = None;
         self.selection = None;
+        self.forget_history();
         self.run = None;
         self.hovered = None;
         self.locked = None;
         self.clip_id
-    }
-
-    /// Changes the clip's sound; returns the sound's number. The picture and what was answered stay.
-    pub fn begin_sound(&mut self, audio: AudioSource) -> u64 {
-        self.clip.audio = audio;
-        self.sound_id += 1;
-        self.lanes = None;
-        self.lanes_pending = true;
-        self.sound_id
     }
 
     /// Begins a new question about the clip as it is; returns its number.

@@ -81,7 +81,14 @@ pub(super) fn look_into(purpose: FileUse, path: PathBuf, notify: impl Fn(Event) 
     let report = notify.clone();
     spawn("look into file", &notify, move || {
         if purpose == FileUse::Model {
-            let facts = FileFacts { path, picture: false, sound: false, summary: String::new() };
+            let facts = FileFacts {
+                path,
+                picture: false,
+                sound: false,
+                tracks: Vec::new(),
+                still: false,
+                summary: String::new(),
+            };
             return report(Event::FileChosen { purpose, facts });
         }
         match media::probe(&path) {
@@ -89,6 +96,8 @@ pub(super) fn look_into(purpose: FileUse, path: PathBuf, notify: impl Fn(Event) 
                 let facts = FileFacts {
                     picture: probe.video.is_some(),
                     sound: probe.audio.iter().any(|a| a.decodable),
+                    tracks: probe.audio.iter().map(track).collect(),
+                    still: probe.still,
                     summary: summary(&probe),
                     path,
                 };
@@ -119,6 +128,12 @@ fn summary(probe: &Probe) -> String {
         None => parts.push("no sound".to_owned()),
     }
     parts.join(" · ")
+}
+
+/// `aac 44.1 kHz, 2 channels`.
+fn track(audio: &media::AudioInfo) -> String {
+    let channels = if audio.channels == 1 { "1 channel".to_owned() } else { format!("{} channels", audio.channels) };
+    format!("{} {} kHz, {channels}", audio.codec, f64::from(audio.sample_rate) / 1000.0)
 }
 
 /// Asks for a file in a dialog of the desktop. One dialog at a time.

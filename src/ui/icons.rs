@@ -36,6 +36,12 @@ pub enum Icon {
     Film,
     /// Two arrows in a circle.
     Loop,
+    /// Three lines with a knob each.
+    Sliders,
+    /// An arrow that turns back.
+    Undo,
+    /// An arrow that turns forward again.
+    Redo,
 }
 
 /// A square button with an icon. `keys` (such as `M`) stand in the tooltip.
@@ -126,6 +132,22 @@ pub fn paint(painter: &Painter, icon: Icon, rect: Rect, color: Color32) {
         Icon::Help => {
             painter.circle_stroke(rect.center(), rect.width() * 0.55, stroke);
             painter.text(rect.center(), egui::Align2::CENTER_CENTER, "?", theme::semibold(11.0), color);
+        }
+        Icon::Sliders => {
+            for (y, x) in [(0.18, 0.68), (0.5, 0.3), (0.82, 0.58)] {
+                line(at(0.02, y), at(0.98, y));
+                painter.circle_filled(at(x, y), rect.width() * 0.14, color);
+            }
+        }
+        Icon::Undo | Icon::Redo => {
+            let side = |x: f32| if icon == Icon::Undo { x } else { 1.0 - x };
+            let arc = (0..=10).map(|i| {
+                let angle = (i as f32 / 10.0 * 0.58 - 0.25) * TAU;
+                at(side(0.56 + 0.36 * angle.cos()), 0.60 + 0.34 * angle.sin())
+            });
+            painter.add(Shape::line(arc.collect(), stroke));
+            line(at(side(0.56), 0.26), at(side(0.14), 0.26));
+            fill(vec![at(side(0.0), 0.26), at(side(0.30), 0.02), at(side(0.30), 0.50)]);
         }
         Icon::Loop => {
             // Two half circles, each ending in an arrow head.

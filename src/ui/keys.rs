@@ -28,6 +28,7 @@ fn egui_key(key: Key) -> egui::Key {
         Key::M => egui::Key::M,
         Key::O => egui::Key::O,
         Key::X => egui::Key::X,
+        Key::Z => egui::Key::Z,
         Key::Question => egui::Key::Questionmark,
         Key::Escape => egui::Key::Escape,
         Key::Enter => egui::Key::Enter,

@@ -171,6 +171,7 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
         );
     }
     model_frames(ui, state, video, view, &x_of);
+    selection::dim_unused(ui, state, area, x0, &x_of);
     if let Some(selected) = state.selection {
         selection::draw(ui, selected, area, x0, RULER, &x_of);
     }

@@ -9,6 +9,7 @@ pub mod lanes;
 mod notices;
 pub mod player;
 mod selection;
+mod sources;
 pub mod theme;
 
 use std::sync::Arc;
@@ -114,6 +115,14 @@ fn top_bar(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             let help = Command::ToggleKeySheet;
             if icons::button(ui, icons::Icon::Help, "Keys", keys_of(&help), true).clicked() {
                 commands.push(help);
+            }
+            let [undo, redo] = state.can_undo();
+            for (icon, label, command, enabled) in
+                [(icons::Icon::Redo, "Redo", Command::Redo, redo), (icons::Icon::Undo, "Undo", Command::Undo, undo)]
+            {
+                if icons::button(ui, icon, label, keys_of(&command), enabled).clicked() {
+                    commands.push(command);
+                }
             }
             model(ui, state, commands);
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use egui::{Align, Align2, Color32, Layout, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo};
 
 use super::icons::{self, Icon};
-use super::{Scene, theme};
-use crate::clip::AudioSource;
+use super::{Scene, sources, theme};
 use crate::command::{Command, keys_of};
 use crate::event::FileUse;
 use crate::frame::{Planes, display_size};
 use crate::gpu::colormap::ColorMap;
 use crate::gpu::{OverlayFrame, OverlayStyle, callback};
 use crate::settings::View;
-use crate::state::{Media, SPEEDS, State, file_name, sound_file, speed_text};
+use crate::state::{Media, SPEEDS, State, speed_text};
 
 /// The largest rectangle of the picture's shape inside `area`, on whole pixels.
 fn fit(area: Rect, [w, h]: [u32; 2], pixels_per_point: f32) -> Rect {
@@ -105,14 +104,7 @@ fn show_frame(ui: &mut Ui, area: Rect, state: &State, frame: &Arc<dyn Planes>, c
     } else if response.clicked() {
         commands.push(Command::TogglePlay);
     }
-    if state.playback.own_sound && sound_file(&state.clip.audio).is_some() {
-        let text = "The video's own sound, while B is held";
-        let galley = ui.painter().layout_no_wrap(text.to_owned(), egui::FontId::proportional(12.0), theme::STRONG);
-        let at = rect.left_top() + Vec2::splat(10.0);
-        let back = Rect::from_min_size(at, galley.size()).expand2(Vec2::new(8.0, 4.0));
-        ui.painter().rect_filled(back, 4, theme::hue(crate::gpu::colormap::Modality::Audio).gamma_multiply(0.55));
-        ui.painter().galley(at, galley, theme::STRONG);
-    }
+    sources::badges(ui, state, rect);
     if let Some(caption) = caption {
         let galley = ui.painter().layout_no_wrap(caption, egui::FontId::proportional(11.0), theme::STRONG);
         let at = rect.left_bottom() + Vec2::new(8.0, -8.0 - galley.size().y);
@@ -231,7 +223,7 @@ pub fn transport(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
                 commands.push(Command::ToggleMute);
             }
             ui.add_space(6.0);
-            sound_choice(ui, state, commands);
+            sources::choice(ui, state, commands);
         });
     });
 }
@@ -267,32 +259,6 @@ fn loop_button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     if response.clicked() {
         commands.push(Command::ToggleLoop);
     }
-}
-
-/// Original, none, or another file.
-fn sound_choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    let enabled = state.clip.video.is_some() && !matches!(state.media, Media::Empty | Media::Broken);
-    let audio = &state.clip.audio;
-    let file = sound_file(audio).map(|p| file_name(p));
-    ui.add_enabled_ui(enabled, |ui| {
-        ui.spacing_mut().item_spacing.x = 3.0;
-        let name = file.as_deref().map_or("File…".to_owned(), |f| shorten(f, 22));
-        // Right to left.
-        let other = ui.add(egui::Button::selectable(file.is_some(), name)).on_hover_text("Hear another file's sound");
-        if other.clicked() {
-            commands.push(Command::Choose(FileUse::Sound));
-        }
-        let none = ui.add(egui::Button::selectable(enabled && *audio == AudioSource::None, "None"));
-        if none.on_hover_text("No sound: the model gets the picture alone").clicked() {
-            commands.push(Command::SetAudio(AudioSource::None));
-        }
-        let is_original = matches!(audio, AudioSource::Original { .. });
-        let original = ui.add(egui::Button::selectable(is_original, "Original"));
-        if original.on_hover_text("The video's own sound").clicked() && !is_original {
-            commands.push(Command::SetAudio(AudioSource::Original { track: None }));
-        }
-        ui.label(RichText::new("Sound").color(theme::WEAK));
-    });
 }
 
 /// At most `most` characters, the middle left out.

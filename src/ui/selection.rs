@@ -47,6 +47,23 @@ pub fn draw(ui: &Ui, selection: Selection, area: Rect, x0: f32, ruler: f32, x_of
     }
 }
 
+/// Dims what the model is not asked about.
+pub fn dim_unused(ui: &Ui, state: &State, area: Rect, x0: f32, x_of: &dyn Fn(f64) -> f32) {
+    let dim = |from: f32, to: f32| {
+        let (left, right) = (from.max(x0), to.min(area.right()));
+        if right > left {
+            let rect = Rect::from_min_max(Pos2::new(left, area.top()), Pos2::new(right, area.bottom()));
+            ui.painter().rect_filled(rect, 0, Color32::from_black_alpha(150));
+        }
+    };
+    if let Some(start) = state.clip.start_secs {
+        dim(x0, x_of(start));
+    }
+    if let Some(end) = state.clip.end_secs {
+        dim(x_of(end), area.right());
+    }
+}
+
 /// What a press at `x` takes hold of: an edge (then the selection goes on from the other one), or with Shift a new
 /// selection, or else the playhead.
 pub fn take_hold(state: &State, x: f32, shift: bool, x_of: &dyn Fn(f64) -> f32, t: f64) -> Held {
@@ -86,6 +103,16 @@ pub fn menu(response: &Response, state: &State, full: Span, commands: &mut Vec<C
         let mut looping = selection.looping;
         if ui.checkbox(&mut looping, "Loop the selection").clicked() {
             commands.push(Command::ToggleLoop);
+        }
+        let part = state.clip.start_secs.is_some() || state.clip.end_secs.is_some();
+        let used = (state.clip.start_secs, state.clip.end_secs) == (Some(span.start_secs), Some(span.end_secs));
+        if !used && ui.button("Ask about this part only").clicked() {
+            commands.push(Command::UsePart(Some(span)));
+            ui.close();
+        }
+        if part && ui.button("Ask about the whole clip").clicked() {
+            commands.push(Command::UsePart(None));
+            ui.close();
         }
         if ui.button("Zoom to the selection").clicked() {
             let margin = span.duration_secs() * 0.05;

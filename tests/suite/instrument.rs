@@ -4,6 +4,8 @@
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable as _;
 use modalens::app::Options;
+use modalens::clip::{AudioSource, FrameEdit, SoundEdit};
+use modalens::command::Command;
 use modalens::state::{Media, State};
 use modalens::time::Span;
 
@@ -74,7 +76,7 @@ fn a_selection_is_made_looped_moved_and_cleared() {
         w.harness.event(egui::Event::ModifiersChanged(modifiers));
         w.harness.drag_at(x(from));
         w.harness.step();
-        w.harness.hover_at(x((from + to) / 2.0));
+        w.harness.hover_at(x(f32::midpoint(from, to)));
         w.harness.step();
         w.harness.hover_at(x(to));
         w.harness.step();
@@ -129,10 +131,10 @@ fn a_long_clip_goes_on_where_it_was_left() {
     let mut w = Window::start(files, options);
     w.until("the clip", |s| matches!(s.media, Media::Open { .. }));
     assert_eq!(w.state().playback.position_secs, 0.0);
-    w.harness.state_mut().perform(&modalens::command::Command::Seek(42.0));
+    w.harness.state_mut().perform(&Command::Seek(42.0));
     w.until("the place", |s| s.playback.frame_pts_secs.is_some_and(|t| (t - 42.0).abs() < 0.3));
     let use_file = |w: &mut Window, path: &std::path::Path| {
-        let command = modalens::command::Command::Use(modalens::event::FileUse::Clip, path.to_owned());
+        let command = Command::Use(modalens::event::FileUse::Clip, path.to_owned());
         let before = w.state().clip_id;
         w.harness.state_mut().perform(&command);
         w.until("another clip", |s| s.clip_id > before && matches!(s.media, Media::Open { .. }));
@@ -142,4 +144,70 @@ fn a_long_clip_goes_on_where_it_was_left() {
     use_file(&mut w, &long);
     w.until("where it was left", |s| s.playback.frame_pts_secs.is_some_and(|t| (t - 42.0).abs() < 0.3));
     assert!(w.state().notices.iter().any(|n| n.text.contains("0:42")), "{:?}", w.state().notices);
+}
+
+#[test]
+fn sound_and_frames_are_changed_undone_and_redone() {
+    let mut w = open();
+    let first = w.state().case();
+    // Noise, with another seed.
+    w.click("Sound details");
+    w.click("Noise");
+    w.until("the noise", |s| s.clip.audio == AudioSource::Noise { seed: 0, level_db: -20 } && s.lanes.is_some());
+    // It has no end of its own: its lanes end with the picture.
+    let lanes = w.state().lanes.clone().unwrap();
+    assert!((lanes.samples.len() as f64 / lanes.rate - 2.0).abs() < 0.05, "{}", lanes.samples.len());
+    w.click("Seed 0");
+    w.click("Begins again when shorter than the video");
+    let sound = SoundEdit { repeat: true, ..SoundEdit::default() };
+    assert_eq!((&w.state().clip.audio, w.state().clip.sound), (&AudioSource::Noise { seed: 1, level_db: -20 }, sound));
+    w.press(Key::Escape);
+    // The frames, too: what is shown is black, and the picture says so.
+    w.click("Frames");
+    w.click("Black");
+    assert_eq!(w.state().clip.frames, FrameEdit::Black);
+    w.press(Key::Escape);
+    let last = w.state().case();
+    assert!(w.state().playback.frame_pts_secs.is_some());
+
+    let mut steps = 0;
+    while w.state().can_undo()[0] {
+        w.harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+        w.harness.run_steps(2);
+        steps += 1;
+    }
+    assert_eq!((steps, w.state().case()), (4, first));
+    w.until("the sound as it was", |s| s.lanes.is_some());
+    for _ in 0..steps {
+        w.harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
+        w.harness.run_steps(2);
+    }
+    assert_eq!(w.state().case(), last);
+    // Buttons do the same; in a text field, too, Ctrl+Z takes back what was typed.
+    w.click("Undo");
+    assert_eq!(w.state().clip.frames, FrameEdit::Keep);
+    w.click("Redo");
+    let field = w.harness.get_by_role_and_label(egui::accesskit::Role::TextInput, "Caption");
+    field.click();
+    w.harness.step();
+    w.harness.get_by_role_and_label(egui::accesskit::Role::TextInput, "Caption").type_text("a dog");
+    w.harness.run_steps(2);
+    assert_eq!(w.state().draft.caption, "a dog");
+    w.harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    w.harness.run_steps(2);
+    assert_eq!(w.state().draft.caption, "");
+    assert_eq!(w.state().case(), last);
+}
+
+#[test]
+fn the_videos_own_sound_is_heard_while_a_key_is_held() {
+    let mut w = open();
+    w.harness.state_mut().perform(&Command::SetAudio(AudioSource::None));
+    w.harness.key_down(Key::B);
+    w.harness.run_steps(3);
+    assert!(w.state().playback.own_sound);
+    assert_eq!(w.state().clip.audio, AudioSource::None, "the case is as it was");
+    w.harness.key_up(Key::B);
+    w.harness.run_steps(3);
+    assert!(!w.state().playback.own_sound);
 }
