@@ -25,12 +25,14 @@ pub fn choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     ui.add_enabled_ui(enabled, |ui| {
         ui.spacing_mut().item_spacing.x = 3.0;
         let frames = details_button(ui, Icon::Film, "Frames", state.clip.frames != FrameEdit::Keep, enabled);
-        Popup::menu(&frames).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
-            frame_details(ui, state, commands);
-        });
+        Popup::from_toggle_button_response(&frames).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(
+            |ui| {
+                frame_details(ui, state, commands);
+            },
+        );
         let changed = state.clip.sound != SoundEdit::default() || matches!(audio, AudioSource::Noise { .. });
         let sound = details_button(ui, Icon::Sliders, "Sound details", changed, enabled);
-        Popup::menu(&sound).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
+        Popup::from_toggle_button_response(&sound).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
             sound_details(ui, state, commands);
         });
         let file = sound_file(audio).map(|p| file_name(p));
@@ -71,7 +73,7 @@ fn heading(ui: &mut Ui, text: &str) {
 }
 
 fn sound_details(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    ui.set_width(262.0);
+    ui.set_width(290.0);
     heading(ui, "Sound");
     let (tracks, picture) = state.facts.as_ref().map_or((&[][..], true), |f| (&f.tracks[..], !f.still));
     if tracks.len() > 1 {
@@ -118,7 +120,7 @@ fn sound_details(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             ui.add(value).accessible_name("Sound gain");
             ui.end_row();
         });
-        ui.checkbox(&mut sound.repeat, "Begins again when shorter than the video");
+        ui.checkbox(&mut sound.repeat, "Repeat it when it is shorter than the video");
     });
     if ui.add_enabled(sound != SoundEdit::default(), Button::new("As it is")).clicked() {
         sound = SoundEdit::default();
@@ -132,7 +134,7 @@ fn sound_details(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
 }
 
 fn frame_details(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    ui.set_width(262.0);
+    ui.set_width(290.0);
     heading(ui, "Frames");
     let now = state.clip.frames;
     for (edit, name) in [

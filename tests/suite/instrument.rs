@@ -158,7 +158,7 @@ fn sound_and_frames_are_changed_undone_and_redone() {
     let lanes = w.state().lanes.clone().unwrap();
     assert!((lanes.samples.len() as f64 / lanes.rate - 2.0).abs() < 0.05, "{}", lanes.samples.len());
     w.click("Seed 0");
-    w.click("Begins again when shorter than the video");
+    w.click("Repeat it when it is shorter than the video");
     let sound = SoundEdit { repeat: true, ..SoundEdit::default() };
     assert_eq!((&w.state().clip.audio, w.state().clip.sound), (&AudioSource::Noise { seed: 1, level_db: -20 }, sound));
     w.press(Key::Escape);
