@@ -26,12 +26,12 @@
 //!
 //! The vocabulary is plain data that every part may name and that imports nothing of ours but itself:
 //! [`time`], [`clip`], [`prompt`], [`frame`], [`sampled`], [`provenance`], [`capture`], [`heatmap`], [`settings`],
-//! [`command`], [`event`].
+//! [`command`], [`event`], [`download`].
 //!
 //! | part | what it is | may import, besides the vocabulary |
 //! |---|---|---|
 //! | [`media`] | FFmpeg: probing, frames by presentation time, placed sound, what a model is given, writing files | – |
-//! | [`model`] | candle: [`model::nn`], the family [`model::qwen2_5_omni`], tokenizer, weights | – |
+//! | [`model`] | candle: [`model::nn`], the family [`model::qwen2_5_omni`], tokenizer, weights; [`model::hub`] fetches them | – |
 //! | [`gpu`] | wgpu: video upload, overlay, strips, colour maps; with and without a window | – |
 //! | [`lens`] | what is read out of a running model: [`lens::recorder`] | `model` |
 //! | [`engine`] | the inference thread: [`engine::mailbox`], [`engine::session`], [`engine::reuse`], [`engine::sampler`] | `media`, `model`, `lens` |
@@ -106,6 +106,7 @@ pub mod capture;
 pub mod cli;
 pub mod clip;
 pub mod command;
+pub mod download;
 pub mod engine;
 pub mod event;
 pub mod export;

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use crate::cli::download;
 use crate::engine::{DeviceChoice, HoldChoice, LoadOptions};
+use crate::model::hub::{Hub, HubId};
 use crate::model::nn::weights::Hold;
 
 /// Which model, where and how.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
-    /// Checkpoint folder, hub id (looked up in the local cache), or `bundled`
+    /// Checkpoint folder, hub id such as Qwen/Qwen2.5-Omni-3B (fetched into the hub's cache), or `bundled`
     #[arg(long, value_name = "DIR|HUB-ID|bundled", default_value = "bundled")]
     pub model: String,
     /// Where the model runs
@@ -97,29 +99,40 @@ impl ModelArgs {
     }
 }
 
-/// The folder behind `--model`.
+/// The folder behind `--model`; a hub id that is not in the cache is fetched first.
 pub fn find(model: &str) -> Result<PathBuf> {
+    match place(model)? {
+        Place::Here(dir) => Ok(dir),
+        Place::Hub(hub, id) => download::fetch(&hub, &id),
+    }
+}
+
+/// Where a checkpoint is.
+pub enum Place {
+    /// In this folder.
+    Here(PathBuf),
+    /// Not here, but a hub may have it.
+    Hub(Box<Hub>, HubId),
+}
+
+/// What `--model` names, without fetching anything.
+pub fn place(model: &str) -> Result<Place> {
     if model == "bundled" {
-        return bundled();
+        return bundled().map(Place::Here);
     }
     let path = Path::new(model);
     if path.is_dir() {
-        return Ok(path.to_owned());
+        return Ok(Place::Here(path.to_owned()));
     }
     if path.exists() {
         bail!("--model wants the checkpoint's folder, not a file in it ({model})");
     }
-    let is_hub_id = model.split('/').count() == 2 && !model.starts_with(['.', '/', '~']);
-    if !is_hub_id {
+    if !HubId::is_meant(model) {
         bail!("no such checkpoint folder ({model})");
     }
-    match cached_snapshot(model) {
-        Some(dir) => Ok(dir),
-        None => bail!(
-            "{model} is not in the local hub cache ({}); fetch it there with `hf download {model}`, or give a folder",
-            hub_cache().display()
-        ),
-    }
+    let id: HubId = model.parse()?;
+    let hub = Hub::from_env();
+    Ok(hub.cached(&id).map_or_else(|| Place::Hub(Box::new(hub), id), Place::Here))
 }
 
 /// The model that ships with the program.
@@ -136,26 +149,4 @@ fn bundled() -> Result<PathBuf> {
             "the bundled model is not where it belongs: put the folder {NAME} of the source beside the program, or give a \
              checkpoint with --model DIR"
         ))
-}
-
-/// Where the hub keeps its files: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
-pub fn hub_cache() -> PathBuf {
-    if let Some(dir) = std::env::var_os("HF_HUB_CACHE") {
-        return dir.into();
-    }
-    let home = std::env::var_os("HF_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-            .map(|cache| cache.join("huggingface"))
-    });
-    home.unwrap_or_default().join("hub")
-}
-
-/// The snapshot that `main` points to.
-fn cached_snapshot(id: &str) -> Option<PathBuf> {
-    let repository = hub_cache().join(format!("models--{}", id.replace('/', "--")));
-    let revision = std::fs::read_to_string(repository.join("refs/main")).ok()?;
-    let dir = repository.join("snapshots").join(revision.trim());
-    dir.join("config.json").is_file().then_some(dir)
 }

@@ -4,9 +4,11 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::cli::{Outcome, checkpoint, print_json};
+use crate::download::bytes_text;
 use crate::engine::fit::Size;
 use crate::engine::{DeviceChoice, device, fit};
 use crate::model;
+use crate::model::hub::Hub;
 
 /// Arguments of `modalens doctor`.
 #[derive(Debug, clap::Args)]
@@ -71,6 +73,19 @@ fn model_fits(chosen: &device::ChosenDevice) -> Result<Vec<ModelFit>> {
     fits.collect()
 }
 
+/// Where the hub's cache is, which checkpoints are in it, and which hub it is of.
+fn hub_cache(hub: &Hub) -> String {
+    let place = hub.cache.display();
+    let held = hub.held().into_iter().map(|held| {
+        let (part, bytes) = (if held.complete { "" } else { ", incomplete" }, bytes_text(held.bytes));
+        format!(", {} ({bytes}{part})", held.id)
+    });
+    let held: String = held.collect();
+    let token = if hub.token.is_some() { "with a token" } else { "no token" };
+    let from = if hub.offline { "offline (HF_HUB_OFFLINE)".into() } else { format!("from {}, {token}", hub.endpoint) };
+    format!("{place}{held}; {from}")
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<Outcome> {
     let device = device::choose_device(DeviceChoice::Auto)?;
@@ -98,7 +113,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         ffmpeg: crate::media::ffmpeg_version(),
         display: display.unwrap_or_else(|| "none: the window cannot open, `ask --out` writes a report instead".into()),
         bundled_model: checkpoint::find("bundled").map_or_else(|e| format!("{e:#}"), |d| d.display().to_string()),
-        hub_cache: checkpoint::hub_cache().display().to_string(),
+        hub_cache: hub_cache(&Hub::from_env()),
     };
     if args.json {
         print_json(&report)?;

@@ -7,6 +7,7 @@ mod bench_media;
 mod checkpoint;
 mod compare;
 mod doctor;
+mod download;
 mod probe;
 mod snapshot;
 mod train;

@@ -2,6 +2,7 @@
 //! media files, windows or threads.
 
 pub mod bpe;
+pub mod hub;
 mod json;
 pub mod nn;
 pub mod qwen2_5_omni;

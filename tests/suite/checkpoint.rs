@@ -36,6 +36,7 @@ fn save(dir: &Path, tensors: &HashMap<String, Tensor>) {
 /// Asks through the command line and returns its one line of complaint.
 fn complaint(model: &Path) -> String {
     let out = Command::new(env!("CARGO_BIN_EXE_modalens"))
+        .env("HF_HUB_OFFLINE", "1")
         .args(["ask", "--question", "Hi?", "--max-new-tokens", "1", "--model"])
         .arg(model)
         .output()
@@ -241,7 +242,7 @@ fn what_is_no_checkpoint_is_said_to_be_none() {
     let file = fixture().join("config.json");
     says(&file, &["not a file in it"]);
     let said = complaint(Path::new("nobody/nothing"));
-    assert!(said.contains("not in the local hub cache"), "{said}");
+    assert!(said.contains("not in the local hub cache") && said.contains("hf download nobody/nothing"), "{said}");
 
     let dir = copy();
     std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();

@@ -9,6 +9,7 @@ mod checkpoint;
 mod colour;
 mod engine;
 mod formats;
+mod hub;
 mod instrument;
 mod media;
 mod mutation;

@@ -11,7 +11,7 @@ mod error;
 mod file;
 mod variables;
 
-pub use checkpoint::{Checkpoint, fingerprint, weight_files};
+pub use checkpoint::{Checkpoint, SHARD_INDEX, fingerprint, shards, weight_files};
 pub use error::WeightError;
 pub use file::TensorFile;
 pub use variables::Variables;

@@ -203,7 +203,7 @@ impl Source for Checkpoint {
 }
 
 /// Where a checkpoint in several files lists them.
-const SHARD_INDEX: &str = "model.safetensors.index.json";
+pub const SHARD_INDEX: &str = "model.safetensors.index.json";
 
 /// [`SHARD_INDEX`]: which shard holds which tensor.
 #[derive(serde::Deserialize)]
@@ -224,21 +224,27 @@ pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     let text = std::fs::read_to_string(&index_path)
         .map_err(|source| WeightError::Read { path: index_path.clone(), source })?;
     let format = |message: String| WeightError::Index { path: index_path.clone(), message };
-    let index: ShardIndex = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
-    let mut names: Vec<_> = index.weight_map.into_values().collect();
+    Ok(shards(&text).map_err(format)?.into_iter().map(|name| dir.join(name)).collect())
+}
+
+/// What the tensors begin with that are read of a release in several parts.
+const READ_PART: &str = "thinker.";
+
+/// The shards that [`SHARD_INDEX`] lists, in order. Where a release says by name which of its tensors belong to the part
+/// that is read, shards without any of them are left out: they need not be there.
+pub fn shards(index: &str) -> Result<Vec<String>, String> {
+    let index: ShardIndex = serde_json::from_str(index).map_err(|e| e.to_string())?;
+    let parted = index.weight_map.keys().any(|tensor| tensor.starts_with(READ_PART));
+    let needed = index.weight_map.into_iter().filter(|(tensor, _)| !parted || tensor.starts_with(READ_PART));
+    let mut names: Vec<_> = needed.map(|(_, shard)| shard).collect();
     names.sort();
     names.dedup();
-    names
-        .into_iter()
-        .map(|name| {
-            // A shard is a file beside its index; anything else is not followed.
-            if Path::new(&name).file_name().is_some_and(|f| f == name.as_str()) {
-                Ok(dir.join(name))
-            } else {
-                Err(format(format!("{name:?} is not the name of a file in this folder")))
-            }
-        })
-        .collect()
+    // A shard is a file beside its index; anything else is not followed.
+    let file = |name: &str| Path::new(name).file_name().is_some_and(|f| f == name) && !name.contains('\\');
+    match names.iter().find(|name| !file(name)) {
+        Some(bad) => Err(format!("{bad:?} is not the name of a file in this folder")),
+        None => Ok(names),
+    }
 }
 
 /// The SHA-256 of a checkpoint's weight files in order, lower-case hex.
