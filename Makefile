@@ -16,14 +16,16 @@ run: ## build and run on a sample
 	@$(CARGO) build --release --locked
 	@.ci/sample.sh "$(TARGET)/release/modalens"
 
-test: ## every test (no network, display, GPU or sound card needed)
+test: ## every test, and a type-check of the cuda feature (no network, display, GPU or sound card needed)
 	@.ci/packages.sh build test
 	@.ci/with-test-env $(CARGO) test --locked
+	@.ci/check-cuda
 
-soak: ## what `make test` tries a little of, at length: 5,000 damaged files (MODALENS_SOAK=N: another number)
+soak: ## what `make test` tries a little of, at length: 5,000 damaged files (MODALENS_SOAK=N), a 3B model (12 GB of disk)
 	@.ci/packages.sh build test
 	@MODALENS_SOAK=$${MODALENS_SOAK:-5000} .ci/with-test-env $(CARGO) test --locked --test suite -- --nocapture --exact \
 		mutation::damaged_files_neither_crash_nor_hang_nor_eat_memory mutation::real_clips_are_read_whole
+	@tests/bench/full_size.sh
 
 lint: ## formatting, clippy, documentation, licences
 	@.ci/packages.sh build

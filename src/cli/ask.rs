@@ -12,7 +12,7 @@ use crate::capture::{Share, ShareDetail};
 use crate::cli::{Outcome, checkpoint, number, print_json, seconds};
 use crate::clip::{AudioSource, ClipSpec, FrameEdit, SoundEdit};
 use crate::engine::session::{Run, Update};
-use crate::engine::{options, worker};
+use crate::engine::{options, trouble, worker};
 use crate::event::{Answer, Finish, ModelInfo, Request, Reuse, Timing};
 use crate::export;
 use crate::prompt::{DEFAULT_QUESTION, Prompt};
@@ -235,7 +235,8 @@ pub fn answer(request: &Request, checkpoint: &checkpoint::ModelArgs, out: Option
     let mut stream = Stream { quiet: json };
     let mut answer = pool.install(|| {
         let mut notify = |update| stream.take(&update);
-        session.answer(request, &mut Run::new(&cancel, &mut notify))
+        let answered = session.answer(request, &mut Run::new(&cancel, &mut notify));
+        answered.map_err(|e| trouble::after(e, &mut session).1)
     })?;
     answer.timing.load = session.load_ms();
     if let Some(dir) = out {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cli::{Outcome, checkpoint, print_json};
+use crate::engine::LoadOptions;
 use crate::engine::fit::Load;
 use crate::engine::session::{Run, Session};
 use crate::engine::{options, worker};
@@ -21,6 +22,9 @@ pub struct Args {
     /// Prepared inputs: ids, pixels, mel frames [default: the model is only loaded]
     #[arg(long, value_name = "FILE")]
     inputs: Option<PathBuf>,
+    /// Draw the weights on the device: only config.json of the model is read
+    #[arg(long)]
+    random: bool,
     /// Tokens to generate
     #[arg(long, value_name = "N", default_value_t = 32)]
     new: usize,
@@ -78,7 +82,7 @@ struct RunReport {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let options = args.checkpoint.load_options()?;
+    let options = LoadOptions { random: args.random, ..args.checkpoint.load_options()? };
     let pool = worker::thread_pool(options.threads, false)?;
     let before = options::peak_rss_mib();
     let mut session = pool.install(|| Session::open_bare(&options))?;

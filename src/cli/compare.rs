@@ -17,6 +17,7 @@ use crate::engine::{HoldChoice, LoadOptions, worker};
 use crate::event::{Answer, AnswerToken, Request};
 use crate::model::nn::weights::{Hold, Holding};
 use crate::model::qwen2_5_omni::processor::Inputs;
+use crate::model::qwen2_5_omni::thinker::Thinker;
 use crate::prompt::Prompt;
 use crate::settings::{Decoding, Sampling};
 
@@ -115,7 +116,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-/// `most+prefix=form+…`.
+/// `most+prefix=form+…`; what is not named is held as the family holds it.
 fn holding(form: &str) -> Result<Holding> {
     let hold = |name: &str| -> Result<Hold> {
         let dtype = <Dtype as clap::ValueEnum>::from_str(name, false).ok();
@@ -130,7 +131,9 @@ fn holding(form: &str) -> Result<Holding> {
         let (prefix, form) = piece.split_once('=').with_context(|| format!("{piece:?} is not PREFIX=FORM"))?;
         Ok((prefix.to_owned(), hold(form)?))
     });
-    Ok(Holding { most, exceptions: exceptions.collect::<Result<_>>()? })
+    let mut exceptions = exceptions.collect::<Result<Vec<_>>>()?;
+    exceptions.extend(Thinker::holding(most).exceptions);
+    Ok(Holding { most, exceptions })
 }
 
 fn open(args: &Args, options: &LoadOptions, holding: Holding, pool: &ThreadPool) -> Result<Session> {

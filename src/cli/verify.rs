@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::cli::{Outcome, checkpoint, print_json};
+use crate::engine::{HoldChoice, device};
+use crate::model::nn::weights::Hold;
+use crate::verify::Verifier;
 
 /// Arguments of `modalens verify`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +18,12 @@ pub struct Args {
     /// Files of reference tensors, or folders of such files
     #[arg(long, value_name = "FILE|DIR", required = true, num_args = 1..)]
     golden: Vec<PathBuf>,
+    /// Where the model runs; the tolerances are those of f32 on any device
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: checkpoint::Device,
+    /// How weights are held; tolerances of anything but f32 are 200 times as wide
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: checkpoint::Dtype,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -22,7 +31,13 @@ pub struct Args {
 
 /// Runs the command; a difference above its tolerance is a "no".
 pub fn run(args: &Args) -> Result<Outcome> {
-    let report = crate::verify::verify(&checkpoint::find(&args.model)?, &args.golden)?;
+    let model = checkpoint::find(&args.model)?;
+    let device = device::choose_device(args.device.into())?.device;
+    let hold = match args.dtype.choice() {
+        HoldChoice::Fixed(hold) => hold,
+        HoldChoice::Auto => Hold::F32,
+    };
+    let report = crate::verify::verify(&Verifier::on(&model, hold, &device)?, &args.golden)?;
     if args.json {
         print_json(&report)?;
     } else {

@@ -7,6 +7,7 @@ pub mod options;
 pub mod reuse;
 pub mod sampler;
 pub mod session;
+pub mod trouble;
 pub mod worker;
 
 pub use device::DeviceChoice;

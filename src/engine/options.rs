@@ -19,6 +19,8 @@ pub struct LoadOptions {
     pub hold: HoldChoice,
     /// How each matrix is held, where that is to differ from what the family does for `hold`: for measuring.
     pub holding: Option<Holding>,
+    /// Draw the weights on the device instead of reading them: for timing.
+    pub random: bool,
     /// Threads of the CPU; `None` = all cores.
     pub threads: Option<usize>,
     /// Give way to the rest of the program: lower thread priority.
@@ -36,6 +38,7 @@ impl LoadOptions {
             device: DeviceChoice::Auto,
             hold: HoldChoice::Auto,
             holding: None,
+            random: false,
             threads: None,
             background: false,
         }

@@ -22,7 +22,7 @@ use crate::model::nn::cache::KvCache;
 use crate::model::nn::edit::Edit;
 use crate::model::nn::mask::Mask;
 use crate::model::nn::pass::{Mode, Pass};
-use crate::model::nn::weights::fingerprint;
+use crate::model::nn::weights::{Random, fingerprint};
 use crate::model::qwen2_5_omni::config::Config;
 use crate::model::qwen2_5_omni::processor::{Inputs, PictureInput, Processor};
 use crate::model::qwen2_5_omni::thinker::Thinker;
@@ -119,10 +119,14 @@ impl Session {
         log::info!("weights held as {}: {}", hold.hold.name(), hold.why);
         let holding = options.holding.clone().unwrap_or_else(|| Thinker::holding(hold.hold));
         let need = Need::of(&config, &holding, &chosen.device)?;
-        // Hashing reads the same pages as loading: side by side they cost one read of the disk.
-        let (thinker, sha256) =
-            rayon::join(|| Thinker::open(&options.dir, holding, &chosen.device), || fingerprint(&options.dir));
-        let (thinker, sha256) = (thinker?, sha256?);
+        let (thinker, sha256) = if options.random {
+            (Thinker::load(&Random::new(hold.hold, &chosen.device), &config)?, "random".to_owned())
+        } else {
+            // Hashing reads the same pages as loading: side by side they cost one read of the disk.
+            let (thinker, sha256) =
+                rayon::join(|| Thinker::open(&options.dir, holding, &chosen.device), || fingerprint(&options.dir));
+            (thinker?, sha256?)
+        };
         let dtype = hold.hold.name().to_owned();
         let info = Arc::new(ModelInfo { id: options.id.clone(), sha256, dtype, device: chosen.name });
         let cache = thinker.text.new_cache();
@@ -169,6 +173,12 @@ impl Session {
         self.cache.truncate(0);
         self.cached.clear();
         self.encoders.clear();
+    }
+
+    /// Forgets it and gives the memory back.
+    pub fn release(&mut self) {
+        self.forget();
+        self.cache = self.thinker.text.new_cache();
     }
 
     /// Answers a request: samples the clip, lays out the prompt, runs the model.

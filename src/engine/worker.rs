@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use crate::engine::mailbox::Mailbox;
 use crate::engine::options::LoadOptions;
 use crate::engine::session::{Run, Session, Update};
+use crate::engine::trouble::{self, Trouble};
 use crate::event::{Event, Request};
 
 /// Handle of the inference thread; dropping it cancels what runs and joins the thread.
@@ -119,8 +120,12 @@ fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Sync)) {
         match answer {
             Ok(answer) => notify(Event::Answered { epoch, answer: Arc::new(answer) }),
             Err(e) => {
-                session.forget();
+                let (trouble, e) = trouble::after(e, session);
                 notify(Event::AskFailed { epoch, message: format!("{e:#}") });
+                if trouble == Trouble::DeviceLost {
+                    loaded = None;
+                    notify(Event::ModelFailed { message: format!("{e:#}") });
+                }
             }
         }
     }

@@ -3,7 +3,10 @@
 
     reference.py make  --dir DIR                writes DIR/config.json, model.safetensors (3.2 GB), inputs.safetensors
     reference.py run   --dir DIR --mode sdpa    one JSON object: seconds, CPU seconds, memory, tokens
+    reference.py inputs --dir DIR               inputs.safetensors alone, for a folder that has a config.json
+    reference.py run   --dir DIR --random --device cuda   the same with weights drawn on the card, in bf16
     reference.py table FILE…                    a Markdown table of such objects (and of `modalens bench --json`)
+    reference.py floor --dir DIR FILE…          how near to reading every weight once per token such decoding comes
 
 The language model has the dimensions of a 0.5 B one, the towers are in proportion: 0.8 B parameters, f32. The prompt has
 about 1,000 tokens: 8 s of video with its sound interleaved, and text. `sdpa` returns no attention; `eager` keeps every
@@ -55,11 +58,9 @@ def released_name(name):
 
 
 def make(folder, seed):
-    import numpy as np
     import torch
     from safetensors.torch import save_file
-    from transformers import (Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration,
-                              Qwen2VLVideoProcessor, WhisperFeatureExtractor)
+    from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
     os.makedirs(folder, exist_ok=True)
     whole = configuration()
     own = {k: v for k, v in whole['thinker_config'].items() if k not in ('model_type', 'torch_dtype')}
@@ -77,6 +78,22 @@ def make(folder, seed):
             values = values * (gain / math.sqrt(math.prod(values.shape[1:])))
         tensors[released_name(name)] = values
 
+    tokens = write_inputs(folder, seed)
+    with open(os.path.join(folder, 'config.json'), 'w', encoding='utf-8') as file:
+        json.dump(whole, file, indent=1)
+    # Last and by renaming, so that a folder with weights is a whole one.
+    part = os.path.join(folder, 'model.safetensors.part')
+    save_file(tensors, part, metadata=dict(format='pt'))
+    os.replace(part, os.path.join(folder, 'model.safetensors'))
+    print(f'{tokens} tokens, {sum(t.numel() for t in tensors.values()):,} parameters in {folder}', file=sys.stderr)
+
+
+def write_inputs(folder, seed):
+    """A prompt of 8 s of video with its sound, and text: the same for every model of the released layout."""
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+    from transformers import Qwen2VLVideoProcessor, WhisperFeatureExtractor
     noise = np.random.default_rng(seed)
     y, x = np.mgrid[0:196, 0:336]
     frames = np.stack([np.stack([255 * (x + 5 * t) % 256, 128 + 90 * np.sin(x / 9 + y / 13 - 0.8 * t),
@@ -105,13 +122,7 @@ def make(folder, seed):
                    video_grid_thw=video['video_grid_thw'], video_second_per_grid=torch.tensor([1.0], dtype=torch.float64),
                    input_features=heard['input_features'][0, :, :length].contiguous(),
                    feature_lens=torch.tensor([length])), os.path.join(folder, 'inputs.safetensors'))
-    with open(os.path.join(folder, 'config.json'), 'w', encoding='utf-8') as file:
-        json.dump(whole, file, indent=1)
-    # Last and by renaming, so that a folder with weights is a whole one.
-    part = os.path.join(folder, 'model.safetensors.part')
-    save_file(tensors, part, metadata=dict(format='pt'))
-    os.replace(part, os.path.join(folder, 'model.safetensors'))
-    print(f'{len(ids)} tokens, {sum(t.numel() for t in tensors.values()):,} parameters in {folder}', file=sys.stderr)
+    return len(ids)
 
 
 def peak_mib():
@@ -120,7 +131,7 @@ def peak_mib():
     return round(peak / (1 << 20 if sys.platform == 'darwin' else 1 << 10))
 
 
-def run(folder, mode, threads, new, repeat):
+def run(folder, mode, threads, new, repeat, device, random):
     os.environ.update(HF_HUB_OFFLINE='1', OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     import torch
     import transformers
@@ -129,16 +140,27 @@ def run(folder, mode, threads, new, repeat):
     torch.set_num_interop_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    model = transformers.Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation=mode)
+    family = transformers.Qwen2_5OmniThinkerForConditionalGeneration
+    if random:
+        with open(os.path.join(folder, 'config.json'), encoding='utf-8') as file:
+            own = json.load(file)['thinker_config']
+        own = {k: v for k, v in own.items() if k not in ('model_type', 'torch_dtype')}
+        torch.set_default_dtype(torch.bfloat16)
+        with torch.device(device):
+            model = family._from_config(transformers.Qwen2_5OmniThinkerConfig(**own), attn_implementation=mode)
+    else:
+        model = family.from_pretrained(folder, dtype=torch.float32, attn_implementation=mode).to(device)
     model.eval()
-    given = load_file(os.path.join(folder, 'inputs.safetensors'))
+    floats = next(model.parameters()).dtype
+    given = {name: value.to(device, floats if value.dtype == torch.float32 else None)
+             for name, value in load_file(os.path.join(folder, 'inputs.safetensors')).items()}
+    wait = torch.cuda.synchronize if device == 'cuda' else lambda: None
     mel, maps = given['input_features'], mode == 'eager'
     inputs = dict(input_ids=given['input_ids'][None], pixel_values_videos=given['pixel_values_videos'],
                   video_grid_thw=given['video_grid_thw'], video_second_per_grid=given['video_second_per_grid'],
                   input_features=mel[None], use_audio_in_video=True)
     inputs['attention_mask'] = torch.ones_like(inputs['input_ids'])
-    inputs['feature_attention_mask'] = torch.ones(1, mel.shape[1], dtype=torch.long)
+    inputs['feature_attention_mask'] = torch.ones(1, mel.shape[1], dtype=torch.long, device=device)
     position = int(model.get_rope_index(inputs['input_ids'], None, inputs['video_grid_thw'], inputs['attention_mask'], True,
                                         inputs['feature_attention_mask'].sum(-1), inputs['video_second_per_grid'])[0][0, 0, -1])
     runs, ids = [], []
@@ -151,15 +173,17 @@ def run(folder, mode, threads, new, repeat):
             step = model(**inputs, use_cache=True, output_attentions=maps)
             token = step.logits[:, -1].argmax(-1, keepdim=True)
             ids = [int(token)]
+            wait()
             prefill, prefill_cpu = time.perf_counter() - wall, time.process_time() - cpu
             wall, cpu = time.perf_counter(), time.process_time()
             for k in range(new - 1):
                 kept.append(step.attentions)
                 cache, mask = step.past_key_values, torch.cat([mask, mask[:, :1]], 1)
                 step = model(input_ids=token, attention_mask=mask, past_key_values=cache, use_cache=True,
-                             position_ids=torch.full((3, 1, 1), position + 1 + k), output_attentions=maps)
+                             position_ids=torch.full((3, 1, 1), position + 1 + k, device=device), output_attentions=maps)
                 token = step.logits[:, -1].argmax(-1, keepdim=True)
                 ids.append(int(token))
+            wait()
             decode, decode_cpu = time.perf_counter() - wall, time.process_time() - cpu
         runs.append(dict(prefill_s=prefill, prefill_cpu_s=prefill_cpu, decode_s=decode, decode_cpu_s=decode_cpu))
         del step, kept
@@ -178,7 +202,7 @@ def machine():
     return f'{name}, {os.cpu_count()} logical cores, {platform.system()} {platform.release()}'
 
 
-def table(files, threads):
+def table(files, threads, where):
     """Medians over all runs of each program, and ratios to the first one's."""
     programs = {}
     for path in files:
@@ -190,7 +214,7 @@ def table(files, threads):
         program['runs'] += one['runs']
         program['peak'] = max(program['peak'], one['peak_rss_mib'])
     first = next(iter(programs.values()))
-    print(f"{machine()}. {threads} threads, f32, {first['tokens']} prompt tokens, {first['new']} new ones; medians of "
+    print(f"{where or f'{machine()}. {threads} threads, f32'}, {first['tokens']} prompt tokens, {first['new']} new ones; medians of "
           f"{min(len(p['runs']) for p in programs.values())} runs, taken in turns.\n")
     print('| program | prefill, s | CPU s | × | decode, tokens/s | CPU s | × | peak memory, MiB |')
     print('|---|---|---|---|---|---|---|---|')
@@ -221,9 +245,35 @@ def iter_while_equal(a, b):
         yield x
 
 
+def floor(folder, files):
+    """Weights of the language model are read once per token: what share of the card's bandwidth that takes."""
+    import torch
+    with open(os.path.join(folder, 'config.json'), encoding='utf-8') as file:
+        c = json.load(file)['thinker_config']['text_config']
+    width, head = c['hidden_size'], c['hidden_size'] // c['num_attention_heads']
+    layer = 2 * width * width + 2 * width * c['num_key_value_heads'] * head + 3 * width * c['intermediate_size']
+    weights = 2 * (c['num_hidden_layers'] * layer + c['vocab_size'] * width)
+    source = torch.empty(1 << 30, dtype=torch.bfloat16, device='cuda')
+    target, best = torch.empty_like(source), 0.0
+    for _ in range(10):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        target.copy_(source)
+        torch.cuda.synchronize()
+        best = max(best, 2 * source.nbytes / (time.perf_counter() - start))
+    rates = []
+    for path in files:
+        with open(path, encoding='utf-8') as file:
+            one = json.load(file)
+        rates += [(one['new'] - 1) / r['decode_s'] for r in one['runs']]
+    rate = statistics.median(rates)
+    print(f'\n{weights / 1e9:.1f} GB of weights per token at {best / 1e12:.2f} TB/s (measured by copying) allow '
+          f'{best / weights:.0f} tokens/s; {rate:.1f} are {100 * rate * weights / best:.0f} % of that.')
+
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 commands = parser.add_subparsers(dest='command', required=True)
-for word in ('make', 'run'):
+for word in ('make', 'inputs', 'run'):
     command = commands.add_parser(word)
     command.add_argument('--dir', required=True)
     command.add_argument('--seed', type=int, default=11)
@@ -231,13 +281,23 @@ for word in ('make', 'run'):
     command.add_argument('--threads', type=int, default=2)
     command.add_argument('--new', type=int, default=32)
     command.add_argument('--repeat', type=int, default=2)
+    command.add_argument('--device', default='cpu')
+    command.add_argument('--random', action='store_true')
 command = commands.add_parser('table')
 command.add_argument('files', nargs='+')
 command.add_argument('--threads', type=int, default=2)
+command.add_argument('--where', help='what the numbers were taken on')
+command = commands.add_parser('floor')
+command.add_argument('--dir', required=True)
+command.add_argument('files', nargs='+')
 asked = parser.parse_args()
 if asked.command == 'make':
     make(asked.dir, asked.seed)
 elif asked.command == 'run':
-    run(asked.dir, asked.mode, asked.threads, asked.new, asked.repeat)
+    run(asked.dir, asked.mode, asked.threads, asked.new, asked.repeat, asked.device, asked.random)
+elif asked.command == 'inputs':
+    write_inputs(asked.dir, asked.seed)
+elif asked.command == 'floor':
+    floor(asked.dir, asked.files)
 else:
-    table(asked.files, asked.threads)
+    table(asked.files, asked.threads, asked.where)

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use modalens::media::EncodeSpeed;
-use modalens::verify::verify;
+use modalens::verify::{Verifier, verify};
 use modalens::world::{Condition, Kind, Options, read_metadata, write_dataset};
 
 fn root() -> PathBuf {
@@ -17,7 +17,7 @@ fn root() -> PathBuf {
 #[test]
 fn it_is_the_published_architecture() {
     let goldens = ["interleaved", "turns"].map(|n| root().join(format!("tests/fixtures/bundled/{n}.safetensors")));
-    let report = verify(&root().join("assets/model"), &goldens).unwrap();
+    let report = verify(&Verifier::open(&root().join("assets/model")).unwrap(), &goldens).unwrap();
     assert!(report.passed(), "{report}");
     let compared: usize = report.files.iter().map(|f| f.tensors.len()).sum();
     assert!(compared > 40, "only {compared} tensors were compared");

@@ -35,7 +35,7 @@ fn sets(root: &Path) -> Vec<(PathBuf, Vec<PathBuf>)> {
 fn assert_passes(root: &Path) -> usize {
     let mut compared = 0;
     for (model, goldens) in sets(root) {
-        let report = verify(&model, &goldens).unwrap();
+        let report = verify(&Verifier::open(&model).unwrap(), &goldens).unwrap();
         assert!(report.passed(), "{report}");
         compared += report.files.iter().map(|f| f.tensors.len()).sum::<usize>();
     }

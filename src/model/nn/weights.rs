@@ -9,11 +9,13 @@ use candle_core::{DType, Device, Tensor};
 mod checkpoint;
 mod error;
 mod file;
+mod random;
 mod variables;
 
 pub use checkpoint::{Checkpoint, SHARD_INDEX, fingerprint, shards, weight_files};
 pub use error::WeightError;
 pub use file::TensorFile;
+pub use random::Random;
 pub use variables::Variables;
 
 /// How the weights of linear layers are held in memory.

@@ -1,0 +1,110 @@
+//! What a device's complaint means and what to do about it. Drivers say it in their own words; the words are matched here,
+//! and nowhere else. Knows nothing of requests.
+
+use anyhow::{Error, anyhow};
+
+use crate::engine::fit::{self, Size};
+use crate::engine::session::Session;
+
+/// What stopped a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The device has no memory left: with its caches freed it goes on.
+    OutOfMemory,
+    /// The device is gone or can no longer be used by this process: the model on it is lost.
+    DeviceLost,
+    /// Anything else.
+    Other,
+}
+
+/// How drivers say that memory ran out.
+const MEMORY: [&str; 4] =
+    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory", "Insufficient Memory"];
+
+/// How drivers say that the device, or this process's hold on it, is gone. After any of these every call fails.
+const LOST: [&str; 11] = [
+    "CUDA_ERROR_NO_DEVICE",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE",
+    "CUDA_ERROR_DEINITIALIZED",
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+    "CUDA_ERROR_SYSTEM_NOT_READY",
+    "Device Removed",
+    "Access Revoked",
+];
+
+/// Tells troubles apart.
+pub fn of(error: &Error) -> Trouble {
+    // Only what the tensor library says: a file may have any name.
+    let says = |words: &[&str]| {
+        let causes =
+            error.chain().filter(|cause| cause.is::<candle_core::Error>() || cause.is::<crate::model::ModelError>());
+        causes.map(ToString::to_string).any(|said| words.iter().any(|word| said.contains(word)))
+    };
+    if says(&MEMORY) {
+        Trouble::OutOfMemory
+    } else if says(&LOST) {
+        Trouble::DeviceLost
+    } else {
+        Trouble::Other
+    }
+}
+
+/// Cleans up after a failed run and puts what happened into words that say the way out.
+pub fn after(error: Error, session: &mut Session) -> (Trouble, Error) {
+    let trouble = of(&error);
+    let name = &session.info().device;
+    let told = match trouble {
+        Trouble::OutOfMemory => {
+            let smaller = match smaller_form(session) {
+                Some(form) => {
+                    format!(", or hold the model as {} ({}; --dtype {0})", form.hold.name(), Size(form.weights))
+                }
+                None => String::new(),
+            };
+            anyhow!(
+                "{name} ran out of memory; what it kept for reuse is freed and the model is still loaded. Ask about a shorter \
+                 clip, fewer frames (--fps) or smaller ones (--max-pixels){smaller}: {error:#}"
+            )
+        }
+        Trouble::DeviceLost => anyhow!(
+            "{name} can no longer be used, and the model on it is gone. Load it again; if that fails, start the program again \
+             or use --device cpu: {error:#}"
+        ),
+        Trouble::Other => error,
+    };
+    match trouble {
+        Trouble::OutOfMemory => session.release(),
+        _ => session.forget(),
+    }
+    (trouble, told)
+}
+
+/// The next smaller form than the one that is loaded.
+fn smaller_form(session: &Session) -> Option<fit::Fit> {
+    let forms = fit::forms(session.thinker().config(), session.thinker().device()).ok()?;
+    forms.into_iter().find(|form| form.weights < session.need().weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Error as TensorError;
+
+    use super::*;
+    use crate::model::ModelError;
+
+    #[test]
+    fn drivers_words_are_told_apart() {
+        let error = |said: &str| Error::from(ModelError::Tensor(TensorError::Msg(said.to_owned())));
+        let memory = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        assert_eq!(of(&error(memory)), Trouble::OutOfMemory);
+        assert_eq!(of(&error(memory).context("while answering")), Trouble::OutOfMemory);
+        assert_eq!(of(&error("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")")), Trouble::DeviceLost);
+        assert_eq!(of(&error("shape mismatch in matmul")), Trouble::Other);
+        // A file that is called so is no trouble of the device's.
+        assert_eq!(of(&anyhow!("cannot read out of memory.mp4")), Trouble::Other);
+    }
+}
