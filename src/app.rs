@@ -18,11 +18,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clip::{AudioSource, ClipSpec};
 use crate::command::Command;
-use crate::engine::{Engine, LoadOptions};
-use crate::event::{Event, FileFacts, FileUse, Request};
+use crate::engine::{Engine, LoadOptions, Words};
+use crate::event::{Event, FileFacts, FileUse, ModelInfo, Request};
 use crate::media::{Output, Playback};
 use crate::settings::{Decoding, Sampling};
-use crate::state::{Media, Run, State, file_name};
+use crate::state::{Media, Model, Run, State, file_name};
 use crate::ui;
 
 use places::Places;
@@ -79,6 +79,8 @@ pub struct App {
     /// The newest sound, for lane workers to notice that they are stale.
     sound_id: Arc<AtomicU64>,
     dialog_open: Arc<AtomicBool>,
+    /// The words that were laid out last, and by which model.
+    laid_out: Option<(Words, Arc<ModelInfo>)>,
     places: Places,
     /// A sound to take as soon as the first clip is open.
     first_sound: Option<PathBuf>,
@@ -107,6 +109,7 @@ impl App {
             output: options.output,
             sound_id: Arc::new(AtomicU64::new(0)),
             dialog_open: Arc::new(AtomicBool::new(false)),
+            laid_out: None,
             places: Places::load(options.places),
             first_sound: options.sound,
             fullscreen: false,
@@ -330,6 +333,18 @@ impl App {
         }
     }
 
+    /// Has the words laid out when they, what stands before them, or the model changed.
+    fn lay_out_words(&mut self) {
+        let (Some(engine), Model::Ready(model)) = (&self.engine, &self.state.model) else { return };
+        let words = Words { prompt: self.state.draft.prompt(), media: self.state.prompt_media() };
+        let laid_out = (words, Arc::clone(model));
+        let same = |(words, model): &(Words, Arc<ModelInfo>)| *words == laid_out.0 && Arc::ptr_eq(model, &laid_out.1);
+        if !self.laid_out.as_ref().is_some_and(same) {
+            engine.lay_out(laid_out.0.clone());
+            self.laid_out = Some(laid_out);
+        }
+    }
+
     /// Copies where playback is into the state.
     fn read_player(&mut self) {
         self.state.now_secs = self.now_secs();
@@ -389,6 +404,7 @@ impl eframe::App for App {
             ctx.request_repaint_after(TICK);
         }
         self.read_player();
+        self.lay_out_words();
     }
 
     fn on_exit(&mut self) {

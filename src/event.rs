@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::capture::{AttentionRow, Share, ShareDetail};
 use crate::clip::ClipSpec;
 use crate::heatmap::HeatMap;
-use crate::prompt::Prompt;
+use crate::prompt::{Prompt, PromptText};
 use crate::provenance::Provenance;
 use crate::settings::{Decoding, Sampling};
 
@@ -291,6 +291,13 @@ pub enum Event {
         sound_id: u64,
         /// The lanes.
         lanes: Option<Arc<SoundLanes>>,
+    },
+    /// The text that words become.
+    Words {
+        /// Of which words.
+        prompt: Prompt,
+        /// The text.
+        text: Arc<PromptText>,
     },
     /// Something the user should know and can live with.
     Note {

@@ -82,6 +82,56 @@ impl Prompt {
     }
 }
 
+/// What media stand before the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Media {
+    /// Whether there is a picture.
+    pub picture: bool,
+    /// Whether it is a still.
+    pub still: bool,
+    /// Whether there is sound.
+    pub sound: bool,
+}
+
+/// The text that a prompt becomes in a model's template, and the tokens of each field.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PromptText {
+    /// All of it, in order.
+    pub pieces: Vec<PromptPiece>,
+    /// Tokens of the system prompt.
+    pub system: usize,
+    /// Tokens of the caption with its lead.
+    pub caption: usize,
+    /// Tokens of the question.
+    pub question: usize,
+    /// Tokens that the options add.
+    pub options: usize,
+    /// Tokens of the context.
+    pub context: usize,
+    /// Tokens that the model takes in all, media among them.
+    pub most: usize,
+}
+
+/// A stretch of that text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptPiece {
+    /// The field it comes from; `None` for special tokens and media.
+    pub part: Option<Part>,
+    /// A medium: it stands for as many tokens as the clip gives.
+    pub medium: bool,
+    /// The text.
+    pub text: String,
+    /// Its tokens; 0 for a medium.
+    pub tokens: usize,
+}
+
+impl PromptText {
+    /// All tokens but those of media.
+    pub fn tokens(&self) -> usize {
+        self.pieces.iter().map(|p| p.tokens).sum()
+    }
+}
+
 /// The question of the sample case.
 pub const DEFAULT_QUESTION: &str = "What do you hear?";
 

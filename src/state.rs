@@ -2,6 +2,7 @@
 //! Knows nothing of threads, toolkits, files or models; times are handed in, so that tests need no clock.
 
 mod history;
+mod presets;
 mod transport;
 
 use std::path::{Path, PathBuf};
@@ -12,10 +13,11 @@ use crate::clip::{AudioSource, ClipSpec};
 use crate::command::Command;
 use crate::event::{Answer, AnswerToken, Event, FileFacts, ModelInfo, SoundLanes, Stage};
 use crate::heatmap::{HeatMap, Scales};
-use crate::prompt::{Draft, Prompt};
+use crate::prompt::{self, Draft, Prompt, PromptText};
 use crate::provenance::{Kind, Provenance};
 use crate::settings::View;
 
+pub use presets::{Condition, QUESTIONS};
 pub use transport::{SPEEDS, Selection, speed_text};
 
 /// Most notices kept; older ones make room.
@@ -44,6 +46,8 @@ pub struct State {
     pub selection: Option<Selection>,
     /// The words as they stand in their fields.
     pub draft: Draft,
+    /// The text that the words become, once a checkpoint has laid them out.
+    pub words: Option<Arc<PromptText>>,
     /// The model.
     pub model: Model,
     /// The newest question and what came of it.
@@ -275,7 +279,10 @@ impl State {
     pub fn apply(&mut self, event: Event, now_secs: f64) {
         self.now_secs = now_secs;
         match event {
-            Event::ModelLoading { id } => self.model = Model::Loading { id },
+            Event::ModelLoading { id } => {
+                self.words = None;
+                self.model = Model::Loading { id };
+            }
             Event::ModelReady(info) => self.model = Model::Ready(info),
             Event::ModelFailed { message } => {
                 self.model = Model::Failed;
@@ -327,6 +334,11 @@ impl State {
                 if sound_id == self.sound_id {
                     self.lanes = lanes;
                     self.lanes_pending = false;
+                }
+            }
+            Event::Words { prompt, text } => {
+                if prompt == self.draft.prompt() {
+                    self.words = Some(text);
                 }
             }
             Event::Note { message } => self.notice(false, message),
@@ -411,6 +423,19 @@ impl State {
         self.next_notice += 1;
         let over = self.notices.len().saturating_sub(MOST_NOTICES);
         self.notices.drain(..over);
+    }
+
+    /// What media stand before the words.
+    pub fn prompt_media(&self) -> prompt::Media {
+        let facts = self.facts.as_ref();
+        let picture = self.clip.video.is_some() && facts.is_some_and(|f| f.picture);
+        let still = picture && facts.is_some_and(|f| f.still);
+        let sound = match self.clip.audio {
+            AudioSource::None => false,
+            AudioSource::Original { .. } => !still && facts.is_some_and(|f| f.sound),
+            AudioSource::File { .. } | AudioSource::Noise { .. } => true,
+        };
+        prompt::Media { picture, still, sound }
     }
 
     /// Why the model cannot be asked now; `None` when it can.

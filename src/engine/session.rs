@@ -54,7 +54,7 @@ pub enum Update {
 pub struct Session {
     thinker: Thinker,
     /// `None` where only prepared inputs are run.
-    processor: Option<Processor>,
+    processor: Option<Arc<Processor>>,
     info: Arc<ModelInfo>,
     need: Need,
     load_ms: f64,
@@ -105,7 +105,7 @@ impl Session {
         // Small files first: what is wrong with them is known before gigabytes are read.
         let processor = Processor::load(&options.dir, &config)?;
         let mut session = Self::open_bare(options)?;
-        session.processor = Some(processor);
+        session.processor = Some(Arc::new(processor));
         Ok(session)
     }
 
@@ -165,7 +165,12 @@ impl Session {
 
     /// The checkpoint's preprocessing.
     pub fn processor(&self) -> Result<&Processor> {
-        self.processor.as_ref().context("this model was loaded without its tokenizer")
+        self.processor.as_deref().context("this model was loaded without its tokenizer")
+    }
+
+    /// The checkpoint's preprocessing, to be shared with other threads.
+    pub(super) fn shared_processor(&self) -> Option<Arc<Processor>> {
+        self.processor.clone()
     }
 
     /// Forgets everything that could be reused.
@@ -275,7 +280,7 @@ impl Session {
         let most = run.forced.as_ref().map_or(decoding.max_new_tokens, |f| f.tokens.len()).min(room);
         let (mut logits, mut row) = self.prefill(inputs, most, run, timing, reuse)?;
         let mut sampler = Sampler::new(decoding);
-        let mut decoder = self.processor.as_ref().map(Processor::stream_decoder);
+        let mut decoder = self.processor.as_deref().map(Processor::stream_decoder);
         let stop = match &self.processor {
             Some(processor) if !run.until_length && run.forced.is_none() => processor.stop_tokens(),
             _ => &[],

@@ -12,13 +12,14 @@ use crate::engine::mailbox::Mailbox;
 use crate::engine::options::LoadOptions;
 use crate::engine::session::{Run, Session, Update};
 use crate::engine::trouble::{self, Trouble};
+use crate::engine::words::{Desk, Words};
 use crate::event::{Event, Request};
 
 /// Handle of the inference thread; dropping it cancels what runs and joins the thread.
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ struct Shared {
     mailbox: Mailbox<Work>,
     /// The cancel flag of whatever was asked last.
     current: Mutex<Arc<AtomicBool>>,
+    /// Where words are laid out.
+    desk: Desk,
 }
 
 /// The newest wish of each kind.
@@ -39,12 +42,23 @@ impl Engine {
     /// Starts the thread; `notify` is called on it and on its tensor threads.
     pub fn spawn(notify: impl Fn(Event) + Send + Sync + 'static) -> Result<Self> {
         let shared = Arc::new(Shared::default());
-        let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("inference".into())
-            .spawn(move || serve(&worker, &notify))
-            .context("cannot start the inference thread")?;
-        Ok(Self { shared, thread: Some(thread) })
+        let notify: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(notify);
+        let mut engine = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        let (worker, tell) = (Arc::clone(&shared), Arc::clone(&notify));
+        engine.start("inference", move || serve(&worker, &*tell))?;
+        engine.start("words", move || shared.desk.serve(&*notify))?;
+        Ok(engine)
+    }
+
+    fn start(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        self.threads.push(thread.with_context(|| format!("cannot start the {name} thread"))?);
+        Ok(())
+    }
+
+    /// Lays words out as the loaded checkpoint does, beside whatever it is busy with; without one, nothing happens.
+    pub fn lay_out(&self, words: Words) {
+        self.shared.desk.mailbox.put(|_| words);
     }
 
     /// Loads a model in place of the one there is; what runs is cancelled, what waits is dropped.
@@ -77,22 +91,25 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.cancel();
         self.shared.mailbox.close();
-        if let Some(thread) = self.thread.take() {
+        self.shared.desk.mailbox.close();
+        for thread in self.threads.drain(..) {
             // A panic of the thread was reported when it happened.
             let _ = thread.join();
         }
     }
 }
 
-fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Sync)) {
+fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Send + Sync)) {
     let mut loaded: Option<(rayon::ThreadPool, Session)> = None;
     while let Some(work) = shared.mailbox.take() {
         if let Some(options) = work.load {
             // The old weights go first: two models need not fit at once.
             loaded = None;
+            shared.desk.set(None);
             notify(Event::ModelLoading { id: options.id.clone() });
             match guarded(|| load(&options)) {
                 Ok((pool, session)) => {
+                    shared.desk.set(session.shared_processor());
                     notify(Event::ModelReady(Arc::clone(session.info())));
                     loaded = Some((pool, session));
                 }

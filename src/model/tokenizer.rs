@@ -120,6 +120,11 @@ impl Tokenizer {
         self.bytes.get(&id).map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default()
     }
 
+    /// How a special token is written; empty for an unknown id.
+    pub fn name(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_default()
+    }
+
     /// A decoder for tokens that come one at a time.
     pub fn stream(&self) -> StreamDecoder<'_> {
         StreamDecoder { tokenizer: self, pending: Vec::new() }

@@ -11,6 +11,7 @@ pub mod player;
 mod selection;
 mod sources;
 pub mod theme;
+mod words;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use modalens::command::Command;
 use modalens::state::{Media, State};
 use modalens::time::Span;
 
-use crate::ui::{CLIP, Window, make};
+use crate::ui::{CLIP, Window, make, model, ready};
 
 fn open() -> Window {
     let mut w = Window::open(Some(("clip.mp4", CLIP)), Err("none".to_owned()));
@@ -210,4 +210,51 @@ fn the_videos_own_sound_is_heard_while_a_key_is_held() {
     w.harness.key_up(Key::B);
     w.harness.run_steps(3);
     assert!(!w.state().playback.own_sound);
+}
+
+#[test]
+fn words_show_what_they_become_and_conditions_change_one_thing() {
+    let mut w = Window::open(Some(("clip.mp4", CLIP)), Ok(model()));
+    w.until("clip, lanes and model", ready);
+    w.until("the words", |s| s.words.is_some());
+    let text = w.state().words.clone().unwrap();
+    let whole: String = text.pieces.iter().map(|p| p.text.as_str()).collect();
+    // The template of the released checkpoints, word for word.
+    let end = "<|vision_bos|><|audio_bos|><|VIDEO|><|AUDIO|><|audio_eos|><|vision_eos|>What do you hear?<|im_end|>\n\
+               <|im_start|>assistant\n";
+    assert!(whole.starts_with("<|im_start|>system\nYou are Qwen, a virtual human") && whole.ends_with(end), "{whole}");
+    assert!(text.question > 0 && text.system > text.question && text.caption == 0 && text.options == 0);
+
+    // What is counted is what is asked: the prompt's text tokens of a run are these.
+    w.click("Ask");
+    w.until("the prompt", |s| s.run.as_ref().is_some_and(|r| r.provenance.is_some()));
+    assert_eq!(w.state().run.as_ref().unwrap().counts()[2], text.tokens());
+    w.until("the answer", |s| s.run.as_ref().is_some_and(|r| r.end.is_some()));
+
+    let choose = |w: &mut Window, name: &str| {
+        w.click("Try…");
+        w.click(name);
+    };
+    choose(&mut w, "Misleading caption");
+    w.until("the caption's tokens", |s| s.words.as_ref().is_some_and(|t| t.caption > 0));
+    assert!(w.state().draft.caption.len() > 2);
+    choose(&mut w, "What is heard, of 61 classes");
+    w.until("the options' tokens", |s| s.words.as_ref().is_some_and(|t| t.options > 60));
+    choose(&mut w, "Sound removed");
+    assert_eq!((w.state().draft.caption.as_str(), &w.state().clip.audio), ("", &AudioSource::None));
+    w.until("words without sound", |s| {
+        s.words.as_ref().is_some_and(|t| t.caption == 0 && !t.pieces.iter().any(|p| p.text.contains("AUDIO")))
+    });
+    choose(&mut w, "Frames black");
+    assert_eq!(w.state().clip.frames, FrameEdit::Black);
+    choose(&mut w, "Long context: 1000 letters");
+    w.until("the context's tokens", |s| s.words.as_ref().is_some_and(|t| t.context >= 1_000));
+    choose(&mut w, "Aligned: the clip as it is");
+    assert_eq!(w.state().clip.audio, AudioSource::Original { track: None });
+    // Each was one step.
+    for _ in 0..6 {
+        assert!(w.state().can_undo()[0]);
+        w.harness.state_mut().perform(&Command::Undo);
+    }
+    assert_eq!((w.state().draft.caption.as_str(), w.state().can_undo()[0]), ("", false));
 }

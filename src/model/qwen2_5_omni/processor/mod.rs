@@ -6,6 +6,7 @@ pub mod pixels;
 pub mod positions;
 mod settings;
 mod template;
+mod words;
 
 use std::path::{Path, PathBuf};
 
