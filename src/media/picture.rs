@@ -172,7 +172,6 @@ impl Planes for VideoFrame {
 pub(crate) struct ToRgb {
     size: Option<[u32; 2]>,
     scaler: Option<(Scaler, ColorInfo)>,
-    scratch: Vec<u8>,
 }
 
 impl ToRgb {
@@ -188,15 +187,23 @@ impl ToRgb {
         if !self.scaler.as_ref().is_some_and(fits) {
             self.scaler = Some((Scaler::new(source, (Pixel::RGB24, w, h), frame.color)?, frame.color));
         }
-        // swscale's vector code may write a little past a row's end: rows get room, and are copied tight after.
+        // swscale's vector code may write a little past a row's end: rows get room, and are moved together after.
         let row = w as usize * 3;
         let stride = (row + 64).next_multiple_of(64);
-        self.scratch.resize(stride * h as usize, 0);
+        let mut data = vec![0; stride * h as usize];
         if let Some((scaler, _)) = &mut self.scaler {
-            scaler.convert_packed(&frame.frame, &mut self.scratch, stride);
+            scaler.convert_packed(&frame.frame, &mut data, stride);
         }
-        let rows = self.scratch.chunks_exact(stride).map(|r| &r[..row]);
-        Ok(turn(rows, w as usize, h as usize, frame.orientation))
+        if frame.orientation != Orientation::default() {
+            let rows = data.chunks_exact(stride).map(|r| &r[..row]);
+            return Ok(turn(rows, w as usize, h as usize, frame.orientation));
+        }
+        // In place: a second copy of an 8K picture would be another 100 MB.
+        for y in 1..h as usize {
+            data.copy_within(y * stride..y * stride + row, y * row);
+        }
+        data.truncate(row * h as usize);
+        Ok(RgbImage { width: w as usize, height: h as usize, data })
     }
 }
 

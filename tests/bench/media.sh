@@ -1,7 +1,7 @@
 #!/bin/sh
 # Decoding and exact seeking beside the ffmpeg command line, in turns on the same files. Needs nothing but ffmpeg.
 #
-#   ROUNDS=5 SECONDS_LONG=20
+#   ROUNDS=5
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -14,7 +14,7 @@ mkdir -p "$clips"
 make_clip() {
     [ ! -e "$clips/$1" ] || return 0
     # The codec's options are several words.
-    ffmpeg -v error -nostdin -y -f lavfi -i "testsrc2=size=$2:rate=30:duration=${SECONDS_LONG:-20}" \
+    ffmpeg -v error -nostdin -y -f lavfi -i "testsrc2=size=$2:rate=30:duration=10" \
         -vf noise=alls=6:allf=t -pix_fmt yuv420p $3 "$clips/part-$1"
     mv "$clips/part-$1" "$clips/$1"
 }
