@@ -214,7 +214,7 @@ impl VideoReader {
         Ok(Some(frame))
     }
 
-    /// Decodes on until a frame later than `t_secs`, keeping the one before it and that one.
+    /// Decodes on until a frame later than `t_secs`, keeping the one before it and that one; or until one exactly then.
     fn settle(
         &mut self,
         first: (frame::Video, i64),
@@ -223,7 +223,9 @@ impl VideoReader {
     ) -> Result<bool, MediaError> {
         let mut shown = first;
         let mut next = None;
-        if self.secs(shown.1) <= t_secs {
+        // A frame exactly at the target is it: the one after it need not be decoded to know.
+        let exact = |reader: &Self, ticks| reader.secs(ticks) >= t_secs - 2.0 * EPSILON_SECS;
+        if !exact(self, shown.1) {
             while let Some(frame) = self.decode()? {
                 if stale() {
                     self.ready.clear();
@@ -235,6 +237,9 @@ impl VideoReader {
                     break;
                 }
                 shown = frame;
+                if exact(self, shown.1) {
+                    break;
+                }
             }
         }
         self.ready.clear();
