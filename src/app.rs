@@ -2,6 +2,7 @@
 //! window that knows threads; everything it is told goes through [`State::apply`], everything it is asked through
 //! [`Command`]s. It deliberately draws nothing itself.
 
+mod downloads;
 mod fonts;
 mod places;
 mod stats;
@@ -17,14 +18,16 @@ use anyhow::Result;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clip::{AudioSource, ClipSpec};
-use crate::command::Command;
+use crate::command::{Command, ModelsCommand};
 use crate::engine::{Engine, LoadOptions, Words};
 use crate::event::{Event, FileFacts, FileUse, ModelInfo, Request};
 use crate::media::{Output, Playback};
+use crate::model::hub::{Hub, HubId};
 use crate::settings::{Decoding, Sampling};
 use crate::state::{Media, Model, Run, State, file_name};
 use crate::ui;
 
+use downloads::Downloads;
 use places::Places;
 use stats::FrameStats;
 
@@ -49,6 +52,10 @@ pub struct Options {
     pub output: Output,
     /// The file that remembers where long clips were left; `None` remembers nothing.
     pub places: Option<PathBuf>,
+    /// The hub that models are fetched from, and its cache.
+    pub hub: Hub,
+    /// A checkpoint of the hub to look up first.
+    pub fetch: Option<HubId>,
     /// Play, ask again and again, print the interface's own CPU time per frame after so many seconds, and end.
     pub frame_stats_secs: Option<f64>,
 }
@@ -56,9 +63,23 @@ pub struct Options {
 impl Options {
     /// A window with `model` that leaves one core to the interface and gives way to it.
     pub fn new(file: Option<PathBuf>, model: Result<LoadOptions, String>) -> Self {
-        let model = model.map(|m| LoadOptions { threads: m.threads.or_else(spare_threads), background: true, ..m });
-        Self { file, sound: None, model, output: Output::Device, places: None, frame_stats_secs: None }
+        let model = model.map(background);
+        Self {
+            file,
+            sound: None,
+            model,
+            output: Output::Device,
+            places: None,
+            hub: Hub::from_env(),
+            fetch: None,
+            frame_stats_secs: None,
+        }
     }
+}
+
+/// Leaves one core to the interface and gives way to it.
+fn background(model: LoadOptions) -> LoadOptions {
+    LoadOptions { threads: model.threads.or_else(spare_threads), background: true, ..model }
 }
 
 /// All cores but one, so that decoding and drawing have theirs.
@@ -81,6 +102,9 @@ pub struct App {
     dialog_open: Arc<AtomicBool>,
     /// The words that were laid out last, and by which model.
     laid_out: Option<(Words, Arc<ModelInfo>)>,
+    downloads: Downloads,
+    /// How models are loaded: where, in which form, on how many threads.
+    loading: LoadOptions,
     places: Places,
     /// A sound to take as soon as the first clip is open.
     first_sound: Option<PathBuf>,
@@ -110,6 +134,8 @@ impl App {
             sound_id: Arc::new(AtomicU64::new(0)),
             dialog_open: Arc::new(AtomicBool::new(false)),
             laid_out: None,
+            downloads: Downloads::new(options.hub),
+            loading: options.model.clone().unwrap_or_else(|_| background(LoadOptions::new(""))),
             places: Places::load(options.places),
             first_sound: options.sound,
             fullscreen: false,
@@ -126,6 +152,10 @@ impl App {
         match options.model {
             Ok(model) => app.load(model),
             Err(message) => app.state.apply(Event::ModelFailed { message }, 0.0),
+        }
+        if let Some(id) = options.fetch {
+            app.perform(&Command::Models(ModelsCommand::Toggle));
+            app.perform(&Command::Models(ModelsCommand::LookUp(id.to_string())));
         }
         if let Some(file) = options.file {
             app.look_into(FileUse::Clip, file);
@@ -169,6 +199,15 @@ impl App {
     fn apply(&mut self, event: Event) {
         match event {
             Event::FileChosen { purpose, facts } => self.use_file(purpose, facts),
+            Event::Models(news) => {
+                let done = self.state.models.done(&news);
+                let now = self.now_secs();
+                self.state.apply(Event::Models(news), now);
+                if let Some((id, dir)) = done {
+                    self.load_folder(id, dir);
+                    self.downloads.list(self.loading.device, self.notify());
+                }
+            }
             event => {
                 if let Event::Token { token, .. } = &event {
                     self.look_for_font(&token.text);
@@ -217,6 +256,25 @@ impl App {
         }
     }
 
+    /// Loads a checkpoint in the place of the one there is, in the same way.
+    fn load_folder(&mut self, id: String, dir: PathBuf) {
+        self.load(LoadOptions { dir, id, ..self.loading.clone() });
+    }
+
+    fn models(&mut self, command: &ModelsCommand) {
+        let notify = self.notify();
+        match command {
+            ModelsCommand::Toggle if self.state.models.open => {
+                self.downloads.list(self.loading.device, notify);
+            }
+            ModelsCommand::Load(id, dir) => self.load_folder(id.clone(), dir.clone()),
+            ModelsCommand::LookUp(id) => self.downloads.look_up(self.state.models.number, id.clone(), notify),
+            ModelsCommand::Start => self.downloads.start(self.state.models.number, notify),
+            ModelsCommand::Pause | ModelsCommand::Cancel => self.downloads.stop(),
+            ModelsCommand::Toggle | ModelsCommand::Type(_) => {}
+        }
+    }
+
     fn look_into(&self, purpose: FileUse, path: PathBuf) {
         workers::look_into(purpose, path, self.notify());
     }
@@ -225,9 +283,8 @@ impl App {
         let swaps = facts.sound && !facts.picture && self.state.clip.video.is_some();
         match purpose {
             FileUse::Model => {
-                let options =
-                    LoadOptions { threads: spare_threads(), background: true, ..LoadOptions::new(facts.path) };
-                self.load(options);
+                let id = facts.path.display().to_string();
+                self.load_folder(id, facts.path);
             }
             FileUse::Sound if !facts.sound => {
                 self.state.notice(true, format!("{} has no sound to take.", file_name(&facts.path)));
@@ -316,6 +373,9 @@ impl App {
         }
         let (clip, sound_id) = (self.state.clip.clone(), self.state.sound_id);
         self.state.perform(command);
+        if let Command::Models(command) = command {
+            self.models(command);
+        }
         if self.state.clip != clip
             && let Some(player) = &self.player
         {

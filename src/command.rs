@@ -88,6 +88,8 @@ pub enum Command {
     Escape,
     /// Remove a notice.
     Dismiss(u64),
+    /// Choose, fetch or stop fetching a model.
+    Models(ModelsCommand),
     /// Put text on the clipboard.
     Copy(String),
 }
@@ -107,6 +109,25 @@ pub struct Case {
     pub start_secs: Option<f64>,
     /// End of the part that is used, in seconds.
     pub end_secs: Option<f64>,
+}
+
+/// What the user wants of the models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelsCommand {
+    /// Show or hide the models.
+    Toggle,
+    /// The hub id that is being typed changed.
+    Type(String),
+    /// Load a checkpoint folder under a name.
+    Load(String, PathBuf),
+    /// Ask the hub what a checkpoint consists of.
+    LookUp(String),
+    /// Fetch what was looked up, or go on with it.
+    Start,
+    /// Stop fetching; it can go on later.
+    Pause,
+    /// Put the download away; what came is kept.
+    Cancel,
 }
 
 /// A key of the keyboard, as far as shortcuts need them.
@@ -235,6 +256,7 @@ shortcuts! {
     ctrl(Key::Z), "Ctrl+Z", "Undo a change of words, sound or frames" => Command::Undo;
     Chord { shift: true, ..ctrl(Key::Z) }, "Ctrl+Shift+Z", "Redo it" => Command::Redo;
     ctrl(Key::O), "Ctrl+O", "Open a video" => Command::Choose(FileUse::Clip);
+    ctrl(Key::L), "Ctrl+L", "Choose or fetch a model" => Command::Models(ModelsCommand::Toggle);
     Chord { in_text: true, ..chord(Key::Escape) }, "Esc", "Close, leave full screen, clear the locked token"
         => Command::Escape;
     chord(Key::Question), "?", "This list" => Command::ToggleKeySheet;

@@ -146,6 +146,73 @@ pub struct Held {
     pub bytes: u64,
 }
 
+/// A model that can be chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// `bundled` or a hub id.
+    pub id: String,
+    /// Where it comes from, and whether it is here.
+    pub kind: ChoiceKind,
+    /// Its folder; `None` where it is not here as a whole.
+    pub dir: Option<PathBuf>,
+    /// Bytes that are here, or for a suggestion the least there is to fetch.
+    pub bytes: u64,
+    /// What it needs beside what there is, in one line.
+    pub fit: Option<String>,
+}
+
+/// Where a model that can be chosen comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChoiceKind {
+    /// Ships with the program.
+    Bundled,
+    /// In the hub's cache, complete.
+    Complete,
+    /// In the hub's cache, not complete.
+    Partial,
+    /// Not here.
+    Suggested,
+}
+
+/// What a worker tells of models and downloads. `number` counts downloads: news of older ones is stale.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// What can be chosen.
+    Choices(Vec<Choice>),
+    /// What a download would fetch.
+    Offered {
+        /// Of which download.
+        number: u64,
+        /// The files and their sizes.
+        offer: Offer,
+    },
+    /// How far a download is.
+    Progress {
+        /// Of which download.
+        number: u64,
+        /// How far.
+        progress: Progress,
+    },
+    /// A download ended.
+    Ended {
+        /// Which one.
+        number: u64,
+        /// How.
+        end: Ended,
+    },
+}
+
+/// How a download ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The checkpoint's folder.
+    Done(PathBuf),
+    /// Stopped by the user; what came is kept.
+    Stopped,
+    /// One line: what was tried, what was wrong, what to do.
+    Failed(String),
+}
+
 /// Bytes as people say them, in decimal units: `9.41 GB`.
 pub fn bytes_text(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::capture::{AttentionRow, Share, ShareDetail};
 use crate::clip::ClipSpec;
+use crate::download::News;
 use crate::heatmap::HeatMap;
 use crate::prompt::{Prompt, PromptText};
 use crate::provenance::Provenance;
@@ -299,6 +300,8 @@ pub enum Event {
         /// The text.
         text: Arc<PromptText>,
     },
+    /// News of models and downloads.
+    Models(News),
     /// Something the user should know and can live with.
     Note {
         /// One line.

@@ -2,6 +2,7 @@
 //! Knows nothing of threads, toolkits, files or models; times are handed in, so that tests need no clock.
 
 mod history;
+mod models;
 mod presets;
 mod transport;
 
@@ -17,6 +18,7 @@ use crate::prompt::{self, Draft, Prompt, PromptText};
 use crate::provenance::{Kind, Provenance};
 use crate::settings::View;
 
+pub use models::{Download, Models, Stage as DownloadStage};
 pub use presets::{Condition, QUESTIONS};
 pub use transport::{SPEEDS, Selection, speed_text};
 
@@ -50,6 +52,8 @@ pub struct State {
     pub words: Option<Arc<PromptText>>,
     /// The model.
     pub model: Model,
+    /// The models that can be chosen, and the one that is being fetched.
+    pub models: Models,
     /// The newest question and what came of it.
     pub run: Option<Run>,
     /// Counts requests: events of older ones are stale.
@@ -341,6 +345,7 @@ impl State {
                     self.words = Some(text);
                 }
             }
+            Event::Models(news) => self.models.apply(news),
             Event::Note { message } => self.notice(false, message),
             Event::ClipFailed { clip_id, message } => {
                 if clip_id == self.clip_id {
@@ -364,7 +369,9 @@ impl State {
             Command::ToggleKeySheet => self.key_sheet = !self.key_sheet,
             Command::ToggleFullscreen => self.fullscreen = !self.fullscreen,
             Command::Escape => {
-                if self.key_sheet {
+                if self.models.open {
+                    self.models.open = false;
+                } else if self.key_sheet {
                     self.key_sheet = false;
                 } else if self.fullscreen {
                     self.fullscreen = false;
@@ -377,6 +384,7 @@ impl State {
                     run.stopping = true;
                 }
             }
+            Command::Models(command) => self.models.perform(command),
             Command::Dismiss(id) => self.notices.retain(|n| n.id != *id),
             _ => {
                 self.perform_transport(command);

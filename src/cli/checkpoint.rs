@@ -85,17 +85,20 @@ impl Dtype {
 }
 
 impl ModelArgs {
-    /// Finds the checkpoint and turns the arguments into what the engine wants.
+    /// Finds the checkpoint, fetching it where needed, and turns the arguments into what the engine wants.
     pub fn load_options(&self) -> Result<LoadOptions> {
-        let dir = find(&self.model)?;
-        let hold = self.dtype.choice();
-        Ok(LoadOptions {
-            id: self.model.clone(),
+        Ok(self.options_for(&self.model, find(&self.model)?))
+    }
+
+    /// The arguments for a checkpoint in a folder.
+    pub fn options_for(&self, id: &str, dir: PathBuf) -> LoadOptions {
+        LoadOptions {
+            id: id.to_owned(),
             device: self.device.into(),
-            hold,
+            hold: self.dtype.choice(),
             threads: self.threads.map(usize::from),
             ..LoadOptions::new(dir)
-        })
+        }
     }
 }
 

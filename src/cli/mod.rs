@@ -4,7 +4,7 @@
 mod ask;
 mod bench;
 mod bench_media;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod compare;
 mod doctor;
 mod download;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::app;
+use crate::cli::checkpoint::Place;
 use crate::cli::{Outcome, ask, checkpoint};
 use crate::clip::{AudioSource, ClipSpec};
 use crate::event::Request;
@@ -32,8 +33,18 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if !app::has_display() {
         return report(args);
     }
-    let model = args.checkpoint.load_options().map_err(|e| format!("{e:#}"));
-    let mut options = app::Options::new(args.file.clone(), model);
+    // What is not here is looked up and fetched in the window, which meanwhile has the bundled model.
+    let (fetch, place) = match checkpoint::place(&args.checkpoint.model) {
+        Ok(Place::Hub(_, id)) => (Some(id), checkpoint::place("bundled")),
+        place => (None, place),
+    };
+    let id = if fetch.is_some() { "bundled" } else { &args.checkpoint.model };
+    let model = place.and_then(|place| match place {
+        Place::Here(dir) => Ok(args.checkpoint.options_for(id, dir)),
+        Place::Hub(_, id) => bail!("{id} is not here"),
+    });
+    let mut options = app::Options::new(args.file.clone(), model.map_err(|e| format!("{e:#}")));
+    options.fetch = fetch;
     options.sound.clone_from(&args.audio);
     options.frame_stats_secs = args.frame_stats;
     app::run(options)?;

@@ -22,7 +22,7 @@ use crate::model::nn::cache::KvCache;
 use crate::model::nn::edit::Edit;
 use crate::model::nn::mask::Mask;
 use crate::model::nn::pass::{Mode, Pass};
-use crate::model::nn::weights::{Random, fingerprint};
+use crate::model::nn::weights::{Random, fingerprint, weight_files};
 use crate::model::qwen2_5_omni::config::Config;
 use crate::model::qwen2_5_omni::processor::{Inputs, PictureInput, Processor};
 use crate::model::qwen2_5_omni::thinker::Thinker;
@@ -99,6 +99,14 @@ impl<'a> Run<'a> {
 }
 
 impl Session {
+    /// Reads what is small of a checkpoint: most of what can be wrong with one is known without its weights.
+    pub fn check(options: &LoadOptions) -> Result<()> {
+        let config = Config::load(&options.dir).map_err(|e| missing_checkpoint(e, &options.dir))?;
+        Processor::load(&options.dir, &config)?;
+        weight_files(&options.dir)?;
+        Ok(())
+    }
+
     /// Loads a checkpoint.
     pub fn open(options: &LoadOptions) -> Result<Self> {
         let config = Config::load(&options.dir).map_err(|e| missing_checkpoint(e, &options.dir))?;

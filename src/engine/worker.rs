@@ -100,25 +100,15 @@ impl Drop for Engine {
 }
 
 fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Send + Sync)) {
-    let mut loaded: Option<(rayon::ThreadPool, Session)> = None;
+    let mut loaded: Option<Loaded> = None;
     while let Some(work) = shared.mailbox.take() {
         if let Some(options) = work.load {
-            // The old weights go first: two models need not fit at once.
-            loaded = None;
-            shared.desk.set(None);
             notify(Event::ModelLoading { id: options.id.clone() });
-            match guarded(|| load(&options)) {
-                Ok((pool, session)) => {
-                    shared.desk.set(session.shared_processor());
-                    notify(Event::ModelReady(Arc::clone(session.info())));
-                    loaded = Some((pool, session));
-                }
-                Err(e) => notify(Event::ModelFailed { message: format!("{e:#}") }),
-            }
+            replace(&mut loaded, options, &shared.desk, notify);
         }
         let Some((request, cancel)) = work.ask else { continue };
         let epoch = request.epoch;
-        let Some((pool, session)) = &mut loaded else {
+        let Some(Loaded { pool, session, .. }) = &mut loaded else {
             notify(Event::AskFailed { epoch, message: "no model is loaded; choose one first".into() });
             continue;
         };
@@ -146,6 +136,48 @@ fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Send + Sync)) {
             }
         }
     }
+}
+
+/// A model, and how it came.
+struct Loaded {
+    options: LoadOptions,
+    pool: rayon::ThreadPool,
+    session: Session,
+}
+
+/// Loads a model in the place of the one there is. Where that fails, the old one stays, or comes back.
+fn replace(loaded: &mut Option<Loaded>, options: LoadOptions, desk: &Desk, notify: &(dyn Fn(Event) + Send + Sync)) {
+    // What is wrong with small files is known while the old model is still there.
+    let failed = match guarded(|| Session::check(&options)) {
+        Ok(()) => {
+            // The old weights go first: two models need not fit at once.
+            let old = loaded.take().map(|old| old.options);
+            desk.set(None);
+            match open(options) {
+                Ok(new) => {
+                    *loaded = Some(new);
+                    None
+                }
+                Err(e) => {
+                    *loaded = old.and_then(|old| open(old).ok());
+                    Some(e)
+                }
+            }
+        }
+        Err(e) => Some(e),
+    };
+    desk.set(loaded.as_ref().and_then(|l| l.session.shared_processor()));
+    if let Some(e) = failed {
+        notify(Event::ModelFailed { message: format!("{e:#}") });
+    }
+    if let Some(Loaded { session, .. }) = loaded {
+        notify(Event::ModelReady(Arc::clone(session.info())));
+    }
+}
+
+fn open(options: LoadOptions) -> Result<Loaded> {
+    let (pool, session) = guarded(|| load(&options))?;
+    Ok(Loaded { options, pool, session })
 }
 
 /// Loads a model inside a thread pool of its own.

@@ -7,6 +7,7 @@ mod icons;
 mod keys;
 pub mod lanes;
 mod notices;
+mod picker;
 pub mod player;
 mod selection;
 mod sources;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use egui::{Align, CentralPanel, Frame, Layout, Margin, Panel, RichText, ScrollArea, Stroke, Ui};
 
-use crate::command::{Command, keys_of};
+use crate::command::{Command, ModelsCommand, keys_of};
 use crate::event::FileUse;
 use crate::frame::Planes;
 use crate::state::{Media, Model, State, file_name};
@@ -48,6 +49,9 @@ pub fn show(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory) -> V
         });
     } else {
         windowed(ui, state, scene, memory, &mut commands);
+    }
+    if state.models.open {
+        picker::show(ui, state, &mut commands);
     }
     if state.key_sheet && keys::sheet(ui) {
         commands.push(Command::ToggleKeySheet);
@@ -140,23 +144,32 @@ fn top_bar(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     });
 }
 
-/// The model's badges and the button that loads another. Right to left.
+/// The model's name, which opens the choice of models, its badges, and a download on its way. Right to left.
 fn model(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    if ui.button("Load model…").on_hover_text("Choose a checkpoint folder").clicked() {
-        commands.push(Command::Choose(FileUse::Model));
+    let toggle = Command::Models(ModelsCommand::Toggle);
+    let name = match &state.model {
+        Model::None | Model::Failed => "none".to_owned(),
+        Model::Loading { id } => short_id(id),
+        Model::Ready(info) => short_id(&info.id),
+    };
+    let button = ui.button(format!("Model: {name}"));
+    if button.on_hover_text(tooltip("Choose, fetch or open a model", &toggle)).clicked() {
+        commands.push(toggle);
     }
     match &state.model {
-        Model::None => badge(ui, "no model", theme::WEAK),
-        Model::Failed => badge(ui, "no model", theme::ERROR),
-        Model::Loading { id } => {
-            badge(ui, &format!("loading {}", short_id(id)), theme::ACCENT);
+        Model::None => {}
+        Model::Failed => badge(ui, "not loaded", theme::ERROR),
+        Model::Loading { .. } => {
+            badge(ui, "loading", theme::ACCENT);
             ui.add(egui::Spinner::new().size(13.0).color(theme::ACCENT));
         }
         Model::Ready(info) => {
             badge(ui, &info.device, theme::WEAK);
             badge(ui, &info.dtype, theme::WEAK);
-            badge(ui, &short_id(&info.id), theme::TEXT);
         }
+    }
+    if let Some((text, failed)) = state.models.badge() {
+        badge(ui, &text, if failed { theme::ERROR } else { theme::ACCENT });
     }
 }
 

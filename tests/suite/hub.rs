@@ -22,8 +22,8 @@ use crate::checkpoint::fixture;
 /// The repository that the server has.
 pub const NAME: &str = "tiny/thinker";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-const FIRST: &str = "model-00001-of-00003.safetensors";
-const SECOND: &str = "model-00002-of-00003.safetensors";
+pub const FIRST: &str = "model-00001-of-00003.safetensors";
+pub const SECOND: &str = "model-00002-of-00003.safetensors";
 /// Holds nothing that the Thinker reads.
 const SPEECH: &str = "model-00003-of-00003.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -127,7 +127,7 @@ impl Server {
     }
 
     /// Bytes of a file that was asked for, by the ranges of the requests.
-    fn ranges(&self, file: &str) -> Vec<Option<String>> {
+    pub fn ranges(&self, file: &str) -> Vec<Option<String>> {
         let script = self.script();
         let asked = script.log.iter().filter(|s| !s.cdn && s.method == "GET" && s.path.ends_with(file));
         asked.map(|s| s.headers.get("range").cloned()).collect()

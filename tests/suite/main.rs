@@ -13,6 +13,7 @@ mod hub;
 mod instrument;
 mod media;
 mod mutation;
+mod picker;
 mod player;
 mod processor;
 mod shaders;
