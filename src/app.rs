@@ -4,6 +4,7 @@
 
 mod downloads;
 mod fonts;
+mod outlines;
 mod places;
 mod stats;
 mod transport;
@@ -28,6 +29,7 @@ use crate::state::{Media, Model, Run, State, file_name};
 use crate::ui;
 
 use downloads::Downloads;
+use outlines::OutlineCache;
 use places::Places;
 use stats::FrameStats;
 
@@ -56,6 +58,8 @@ pub struct Options {
     pub hub: Hub,
     /// A checkpoint of the hub to look up first.
     pub fetch: Option<HubId>,
+    /// The folder that keeps outlines of long sounds; `None` keeps none.
+    pub cache: Option<PathBuf>,
     /// Play, ask again and again, print the interface's own CPU time per frame after so many seconds, and end.
     pub frame_stats_secs: Option<f64>,
 }
@@ -70,6 +74,7 @@ impl Options {
             model,
             output: Output::Device,
             places: None,
+            cache: None,
             hub: Hub::from_env(),
             fetch: None,
             frame_stats_secs: None,
@@ -106,6 +111,7 @@ pub struct App {
     /// How models are loaded: where, in which form, on how many threads.
     loading: LoadOptions,
     places: Places,
+    outlines: OutlineCache,
     /// A sound to take as soon as the first clip is open.
     first_sound: Option<PathBuf>,
     fullscreen: bool,
@@ -137,6 +143,7 @@ impl App {
             downloads: Downloads::new(options.hub),
             loading: options.model.clone().unwrap_or_else(|_| background(LoadOptions::new(""))),
             places: Places::load(options.places),
+            outlines: OutlineCache::new(options.cache),
             first_sound: options.sound,
             fullscreen: false,
             fallback_font: false,
@@ -332,7 +339,13 @@ impl App {
     fn read_sound(&mut self) {
         let sound_id = self.state.sound_id;
         self.sound_id.store(sound_id, Ordering::Relaxed);
-        workers::read_sound(self.state.clip.clone(), sound_id, Arc::clone(&self.sound_id), self.notify());
+        workers::read_sound(
+            self.state.clip.clone(),
+            sound_id,
+            Arc::clone(&self.sound_id),
+            self.outlines.clone(),
+            self.notify(),
+        );
     }
 
     fn ask(&mut self) {
@@ -497,6 +510,7 @@ pub fn has_display() -> bool {
 /// Opens the window and runs it until it is closed.
 pub fn run(mut options: Options) -> Result<()> {
     options.places = options.places.or_else(places::default_file);
+    options.cache = options.cache.or_else(outlines::default_folder);
     let viewport = egui::ViewportBuilder::default()
         .with_title("Modalens")
         .with_app_id("modalens")

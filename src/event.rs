@@ -13,6 +13,7 @@ use crate::heatmap::HeatMap;
 use crate::prompt::{Prompt, PromptText};
 use crate::provenance::Provenance;
 use crate::settings::{Decoding, Sampling};
+use crate::time::Span;
 
 /// One question about one clip.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,6 +160,75 @@ pub struct SoundLanes {
     pub start_secs: f64,
 }
 
+/// The outline of a whole soundtrack, however long, at several levels of detail.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outline {
+    /// Lowest and highest sample per step, from t = 0; every level's step is [`Outline::FACTOR`] times the one before.
+    levels: Vec<Vec<[f32; 2]>>,
+    /// Seconds of a step of the first level.
+    step_secs: f64,
+    /// Whether more is to come.
+    pub growing: bool,
+}
+
+impl Outline {
+    /// How much coarser a level is than the one before.
+    const FACTOR: usize = 8;
+
+    /// Builds the levels over the finest one.
+    pub fn new(pairs: Vec<[f32; 2]>, step_secs: f64, growing: bool) -> Self {
+        let widest = |pairs: &[[f32; 2]]| {
+            pairs.iter().fold([f32::INFINITY, f32::NEG_INFINITY], |[l, h], p| [l.min(p[0]), h.max(p[1])])
+        };
+        let mut levels = vec![pairs];
+        while let Some(last) = levels.last().filter(|l| l.len() > Self::FACTOR) {
+            let next = last.chunks(Self::FACTOR).map(widest).collect();
+            levels.push(next);
+        }
+        Self { levels, step_secs, growing }
+    }
+
+    /// The finest level.
+    pub fn pairs(&self) -> &[[f32; 2]] {
+        self.levels.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// Where it ends, in seconds.
+    pub fn end_secs(&self) -> f64 {
+        self.pairs().len() as f64 * self.step_secs
+    }
+
+    /// Lowest and highest sample per column, `[2, columns]`; 0 where there is no sound. Costs a few pairs per column,
+    /// however long the sound is.
+    pub fn columns(&self, view: Span, columns: usize) -> Vec<f32> {
+        let per_column = view.duration_secs() / columns.max(1) as f64;
+        // The coarsest level whose steps are no longer than half a column.
+        let mut step = self.step_secs.max(1e-9);
+        let mut level = 0;
+        while level + 1 < self.levels.len() && step * Self::FACTOR as f64 <= per_column / 2.0 {
+            step *= Self::FACTOR as f64;
+            level += 1;
+        }
+        let pairs = self.levels.get(level).map_or(&[][..], Vec::as_slice);
+        let mut out = vec![0.0; 2 * columns];
+        for column in 0..columns {
+            let from = view.start_secs + column as f64 * per_column;
+            if from + per_column <= 0.0 {
+                continue;
+            }
+            let first = (from / step).max(0.0) as usize;
+            let end = (((from + per_column) / step).ceil() as usize).max(first + 1);
+            let part = pairs.get(first..end.min(pairs.len())).unwrap_or_default();
+            let [low, high] =
+                part.iter().fold([f32::INFINITY, f32::NEG_INFINITY], |[l, h], p| [l.min(p[0]), h.max(p[1])]);
+            if low <= high {
+                (out[column], out[columns + column]) = (low, high);
+            }
+        }
+        out
+    }
+}
+
 /// What a file is to be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileUse {
@@ -293,6 +363,15 @@ pub enum Event {
         /// The lanes.
         lanes: Option<Arc<SoundLanes>>,
     },
+    /// The outline of the clip's whole sound, or of the video's own beside another.
+    Outline {
+        /// Counts sounds: events of older ones are stale.
+        sound_id: u64,
+        /// Whether it is the video's own sound, for comparison.
+        own: bool,
+        /// The outline; `None` when there is nothing to hear.
+        outline: Option<Arc<Outline>>,
+    },
     /// The text that words become.
     Words {
         /// Of which words.
@@ -312,4 +391,29 @@ pub enum Event {
         /// One line: what was tried, what was wrong, what to do.
         message: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_of_an_outline_shows_the_same_extremes() {
+        // An hour at a hundredth of a second, silent but for one sample.
+        let mut pairs = vec![[0.0f32, 0.0]; 360_000];
+        pairs[123_456] = [-0.5, 0.75];
+        let outline = Outline::new(pairs, 0.01, false);
+        assert_eq!(outline.end_secs(), 3_600.0);
+        for span in [Span::new(0.0, 3_600.0), Span::new(1_200.0, 1_300.0), Span::new(1_234.0, 1_235.0)] {
+            let columns = outline.columns(span, 500);
+            let low = columns[..500].iter().copied().fold(0.0, f32::min);
+            let high = columns[500..].iter().copied().fold(0.0, f32::max);
+            assert_eq!((low, high), (-0.5, 0.75), "{span:?}");
+            let at = columns[500..].iter().position(|h| *h > 0.0).unwrap() as f64 / 500.0;
+            let t = span.start_secs + at * span.duration_secs();
+            assert!((t - 1_234.56).abs() <= span.duration_secs() / 250.0 + 0.01, "{t} in {span:?}");
+        }
+        assert!(outline.columns(Span::new(5_000.0, 6_000.0), 10).iter().all(|v| *v == 0.0));
+        assert!(Outline::default().columns(Span::new(0.0, 1.0), 3).iter().all(|v| *v == 0.0));
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::capture::Share;
 use crate::clip::{AudioSource, ClipSpec};
 use crate::command::Command;
-use crate::event::{Answer, AnswerToken, Event, FileFacts, ModelInfo, SoundLanes, Stage};
+use crate::event::{Answer, AnswerToken, Event, FileFacts, ModelInfo, Outline, SoundLanes, Stage};
 use crate::heatmap::{HeatMap, Scales};
 use crate::prompt::{self, Draft, Prompt, PromptText};
 use crate::provenance::{Kind, Provenance};
@@ -40,6 +40,8 @@ pub struct State {
     pub facts: Option<FileFacts>,
     /// The sound's lanes; `None` while they are computed or when there is nothing to hear.
     pub lanes: Option<Arc<SoundLanes>>,
+    /// The outline of the whole sound, and of the video's own where another is heard.
+    pub outlines: [Option<Arc<Outline>>; 2],
     /// Whether the lanes are being computed.
     pub lanes_pending: bool,
     /// Where playback is; copied from the player before every frame.
@@ -340,6 +342,11 @@ impl State {
                     self.lanes_pending = false;
                 }
             }
+            Event::Outline { sound_id, own, outline } => {
+                if sound_id == self.sound_id {
+                    self.outlines[usize::from(own)] = outline;
+                }
+            }
             Event::Words { prompt, text } => {
                 if prompt == self.draft.prompt() {
                     self.words = Some(text);
@@ -401,6 +408,7 @@ impl State {
         self.media = Media::Opening;
         self.facts = Some(facts);
         self.lanes = None;
+        self.outlines = [None, None];
         self.lanes_pending = true;
         self.view.timeline = None;
         self.selection = None;

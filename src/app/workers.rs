@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::outlines::OutlineCache;
 use crate::capture::project;
 use crate::clip::{AudioSource, ClipSpec};
-use crate::event::{Event, FileFacts, FileUse, SoundLanes};
-use crate::media::{self, MediaEvent, Probe};
+use crate::event::{Event, FileFacts, FileUse, Outline, SoundLanes};
+use crate::media::{self, MediaEvent, Peaks, Probe};
 use crate::model::qwen2_5_omni::processor::mel::{LogMel, MelSpec};
 use crate::provenance::Provenance;
 use crate::sampled::SAMPLE_RATE;
@@ -170,26 +171,20 @@ pub(super) fn read_sound(
     clip: ClipSpec,
     sound_id: u64,
     newest: Arc<AtomicU64>,
+    cache: OutlineCache,
     notify: impl Fn(Event) + Clone + Send + 'static,
 ) {
     let report = notify.clone();
     spawn("read sound", &notify, move || {
         let stale = || newest.load(Ordering::Relaxed) != sound_id;
-        // The sound without its picture: nothing is decoded twice. Another sound is cut where the picture ends.
-        let fills = !matches!(clip.audio, AudioSource::Original { .. });
-        let picture_end = clip.video.as_ref().filter(|_| fills).and_then(|path| media::probe(path).ok()?.duration_secs);
-        let audio = match (clip.audio, clip.video) {
-            (AudioSource::Original { track }, Some(path)) => AudioSource::File { path, track },
-            (AudioSource::Original { .. }, None) => AudioSource::None,
-            (audio, _) => audio,
-        };
-        let lanes = match audio {
+        let whole = sound_alone(&clip);
+        let lanes = match &whole.audio {
             AudioSource::None => Ok(None),
-            audio => {
-                let end_secs = [clip.end_secs, picture_end].into_iter().flatten().min_by(f64::total_cmp);
-                let clip =
-                    ClipSpec { audio, sound: clip.sound, start_secs: clip.start_secs, end_secs, ..ClipSpec::default() };
-                media::sample_clip(&clip, &Sampling::default(), &stale).map(|(sampled, _)| sampled.audio)
+            _ => {
+                let ends = [clip.end_secs, whole.end_secs].into_iter().flatten();
+                let part =
+                    ClipSpec { start_secs: clip.start_secs, end_secs: ends.min_by(f64::total_cmp), ..whole.clone() };
+                media::sample_clip(&part, &Sampling::default(), &stale).map(|(sampled, _)| sampled.audio)
             }
         };
         if stale() {
@@ -215,9 +210,58 @@ pub(super) fn read_sound(
             Err(e) => {
                 report(Event::Lanes { sound_id, lanes: None });
                 report(Event::Note { message: format!("The sound's lanes cannot be drawn: {e}") });
+                return;
             }
         }
+        // The whole of it, and the video's own sound beside another.
+        outline(&whole, false, sound_id, &cache, &stale, &report);
+        let own = clip.video.as_ref().map(|path| sound_alone(&ClipSpec::original(path)));
+        if let Some(own) = own.filter(|own| *own != whole) {
+            outline(&own, true, sound_id, &cache, &stale, &report);
+        }
     });
+}
+
+/// The sound of a clip without its picture, so that nothing is decoded twice. Another sound ends where the picture does.
+fn sound_alone(clip: &ClipSpec) -> ClipSpec {
+    let fills = !matches!(clip.audio, AudioSource::Original { .. });
+    let end_secs = clip.video.as_ref().filter(|_| fills).and_then(|path| media::probe(path).ok()?.duration_secs);
+    let audio = match (&clip.audio, &clip.video) {
+        (AudioSource::Original { track }, Some(path)) => AudioSource::File { path: path.clone(), track: *track },
+        (AudioSource::Original { .. }, None) => AudioSource::None,
+        (audio, _) => audio.clone(),
+    };
+    ClipSpec { audio, sound: clip.sound, end_secs, ..ClipSpec::default() }
+}
+
+/// Outlines a whole sound, from the cache where it is there, and reports it as it grows.
+fn outline(
+    sound: &ClipSpec,
+    own: bool,
+    sound_id: u64,
+    cache: &OutlineCache,
+    stale: &dyn Fn() -> bool,
+    report: &dyn Fn(Event),
+) {
+    if sound.audio == AudioSource::None {
+        return report(Event::Outline { sound_id, own, outline: None });
+    }
+    let tell = |pairs: Vec<[f32; 2]>, growing| {
+        let outline = Some(Arc::new(Outline::new(pairs, Peaks::STEP_SECS, growing)));
+        report(Event::Outline { sound_id, own, outline });
+    };
+    if let Some(pairs) = cache.get(sound) {
+        return tell(pairs, false);
+    }
+    match Peaks::of_with(sound, stale, &mut |peaks| tell(peaks.pairs().to_vec(), true)) {
+        Ok(Some(peaks)) if !stale() => {
+            cache.put(sound, peaks.pairs());
+            tell(peaks.pairs().to_vec(), false);
+        }
+        Ok(_) => {}
+        // What is wrong with a sound is said by its player and its lanes.
+        Err(e) => log::debug!("no outline: {e}"),
+    }
 }
 
 /// `[bins, frames]` of log-mel to `[frames, bins]` in 0…1; the extractor's own range is 2 wide (eight decades of power,

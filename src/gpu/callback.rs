@@ -17,7 +17,7 @@ struct Player {
 }
 
 /// Lanes on screen.
-pub const LANES: usize = 3;
+pub const LANES: usize = 4;
 
 /// The lanes' pipelines, by lane.
 struct Lanes([StripRenderer; LANES]);

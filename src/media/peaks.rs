@@ -13,6 +13,9 @@ const PER_PAIR: usize = 160;
 /// Pairs kept: ten hours (29 MB); what is beyond is not drawn.
 const MOST_PAIRS: usize = 3_600_000;
 
+/// Pairs after which a growing outline is shown: five minutes.
+const GROWN_PAIRS: usize = 30_000;
+
 /// Lowest and highest sample of every hundredth of a second of a soundtrack, mixed to mono.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Peaks {
@@ -29,6 +32,18 @@ impl Peaks {
     /// # Errors
     /// When the file cannot be used.
     pub fn of(clip: &ClipSpec, cancel: &dyn Fn() -> bool) -> Result<Option<Self>, MediaError> {
+        Self::of_with(clip, cancel, &mut |_| {})
+    }
+
+    /// [`of`](Self::of), with what is there so far handed to `grown` after every few minutes of sound.
+    ///
+    /// # Errors
+    /// As for [`of`](Self::of).
+    pub fn of_with(
+        clip: &ClipSpec,
+        cancel: &dyn Fn() -> bool,
+        grown: &mut dyn FnMut(&Self),
+    ) -> Result<Option<Self>, MediaError> {
         let opened = Soundtrack::open(clip, RATE, 1, cancel);
         let mut reader = match opened {
             Err(MediaError::NoAudio(_)) if matches!(clip.audio, AudioSource::Original { .. }) => return Ok(None),
@@ -37,17 +52,25 @@ impl Peaks {
                 Some(sound) => sound,
             },
         };
-        let mut pairs: Vec<[f32; 2]> = Vec::new();
+        // Noise, and what is repeated, end where the clip does.
+        let end = clip.end_secs.map_or(i64::MAX, |t| (t.clamp(0.0, 1e9) * f64::from(RATE)) as i64);
+        let mut told = GROWN_PAIRS;
+        let mut peaks = Self::default();
         while let Some(chunk) = reader.next_chunk()? {
             if cancel() {
                 return Err(MediaError::Cancelled);
             }
-            for (i, sample) in chunk.samples.iter().enumerate() {
+            if chunk.start >= end {
+                break;
+            }
+            let room = usize::try_from(end - chunk.start).unwrap_or(0);
+            for (i, sample) in chunk.samples.iter().take(room).enumerate() {
                 let Ok(at) = usize::try_from(chunk.start + i as i64) else { continue };
                 let at = at / PER_PAIR;
                 if at >= MOST_PAIRS {
-                    return Ok(Some(Self { pairs }));
+                    return Ok(Some(peaks));
                 }
+                let pairs = &mut peaks.pairs;
                 if at >= pairs.len() {
                     pairs.resize(at + 1, [f32::INFINITY, f32::NEG_INFINITY]);
                 }
@@ -55,8 +78,17 @@ impl Peaks {
                 *low = low.min(*sample);
                 *high = high.max(*sample);
             }
+            if peaks.pairs.len() >= told {
+                told += GROWN_PAIRS;
+                grown(&peaks);
+            }
         }
-        Ok(Some(Self { pairs }))
+        Ok(Some(peaks))
+    }
+
+    /// The pairs, one per [`STEP_SECS`](Self::STEP_SECS) from t = 0; infinities where there was no sample.
+    pub fn pairs(&self) -> &[[f32; 2]] {
+        &self.pairs
     }
 
     /// Where the sound ends, in seconds.

@@ -126,6 +126,7 @@ impl State {
         if heard(clip) != before {
             self.sound_id += 1;
             self.lanes = None;
+            self.outlines = [None, None];
             self.lanes_pending = true;
         }
     }

@@ -9,7 +9,7 @@ use egui::{Align2, FontId, PointerButton, Pos2, Rect, Sense, Stroke, Ui, Vec2, W
 use super::selection::{self, Held};
 use super::{player, theme};
 use crate::command::Command;
-use crate::event::SoundLanes;
+use crate::event::{Outline, SoundLanes};
 use crate::gpu::colormap::{ColorMap, Modality};
 use crate::gpu::strip::{Background, heat_columns, image_columns, wave_columns};
 use crate::gpu::{StripFrame, StripRenderer, callback};
@@ -24,31 +24,70 @@ const ROOM_FOR_A_HINT: f32 = 180.0;
 /// The shortest visible span in seconds.
 const SHORTEST: f64 = 0.05;
 
+/// Views longer than this are drawn from the outline of the whole sound, shorter ones from its samples.
+const CLOSE_SECS: f64 = 40.0;
+
 /// The lanes' columns, kept while sound, span and width stay.
 #[derive(Default)]
 pub struct Cache {
-    of: Option<(Arc<SoundLanes>, Span, usize)>,
+    of: Option<Drawn>,
     wave: Arc<[f32]>,
+    own: Arc<[f32]>,
     mel: Arc<[f32]>,
     held: Option<Held>,
 }
 
-impl Cache {
-    fn update(&mut self, lanes: &Arc<SoundLanes>, view: Span, columns: usize) {
-        let same = self.of.as_ref().is_some_and(|(l, v, c)| Arc::ptr_eq(l, lanes) && *v == view && *c == columns);
-        if !same {
-            self.wave = wave_columns(&lanes.samples, lanes.start_secs, lanes.rate, view, columns).into();
-            self.mel =
-                image_columns(&lanes.log_mel, lanes.bins, lanes.start_secs, lanes.frame_rate, view, columns).into();
-            self.of = Some((Arc::clone(lanes), view, columns));
+/// What columns were made of.
+struct Drawn {
+    lanes: Option<Arc<SoundLanes>>,
+    outlines: [Option<Arc<Outline>>; 2],
+    view: Span,
+    columns: usize,
+}
+
+impl Drawn {
+    fn is(&self, state: &State, view: Span, columns: usize) -> bool {
+        fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+            a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
         }
+        (self.view, self.columns) == (view, columns)
+            && same(self.lanes.as_ref(), state.lanes.as_ref())
+            && (0..2).all(|i| same(self.outlines[i].as_ref(), state.outlines[i].as_ref()))
     }
 }
 
-/// Heights of the three lanes for a panel of a height.
-fn heights(panel: f32) -> [f32; 3] {
+impl Cache {
+    fn update(&mut self, state: &State, view: Span, columns: usize) {
+        if self.of.as_ref().is_some_and(|of| of.is(state, view, columns)) {
+            return;
+        }
+        let outline = |i: usize| state.outlines[i].as_ref().map(|o| o.columns(view, columns));
+        // Close by, every sample counts, as far as the model hears; from afar, and beyond, the outline does.
+        let close = state.lanes.as_ref().filter(|lanes| {
+            let end = lanes.start_secs + lanes.samples.len() as f64 / lanes.rate;
+            let inside = lanes.start_secs <= view.start_secs + 1e-3 && view.end_secs <= end + 1e-3;
+            state.outlines[0].is_none() || (inside && view.duration_secs() < CLOSE_SECS)
+        });
+        self.wave = match close {
+            Some(lanes) => wave_columns(&lanes.samples, lanes.start_secs, lanes.rate, view, columns).into(),
+            None => outline(0).unwrap_or_else(|| vec![0.0; 2 * columns]).into(),
+        };
+        self.own = outline(1).unwrap_or_default().into();
+        self.mel = state
+            .lanes
+            .as_ref()
+            .map_or_else(Vec::new, |l| image_columns(&l.log_mel, l.bins, l.start_secs, l.frame_rate, view, columns))
+            .into();
+        let (lanes, outlines) = (state.lanes.clone(), state.outlines.clone());
+        self.of = Some(Drawn { lanes, outlines, view, columns });
+    }
+}
+
+/// Heights of the lanes for a panel of a height: attention, sound, the video's own sound beside another, log-mel.
+fn heights(panel: f32, own: bool) -> [f32; 4] {
     let rest = (panel - RULER - 12.0).max(60.0);
-    [(rest * 0.16).clamp(16.0, 30.0), rest * 0.34, rest * 0.5 - 4.0]
+    let video = (rest * 0.16).clamp(16.0, 30.0);
+    if own { [video, rest * 0.28, rest * 0.16, rest * 0.4 - 8.0] } else { [video, rest * 0.34, 0.0, rest * 0.5 - 4.0] }
 }
 
 /// When each step of the first video's grid is on screen.
@@ -101,17 +140,24 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     response.widget_info(|| WidgetInfo::slider(true, position, "Timeline"));
     let active = matches!(state.media, Media::Open { .. }) && full.duration_secs() > 0.0;
 
-    let [video_h, wave_h, mel_h] = heights(area.height());
+    let another = state.outlines[1].is_some();
+    let [video_h, wave_h, own_h, mel_h] = heights(area.height(), another);
     let mut top = area.top() + RULER;
     let mut row = |height: f32| {
         let rect = Rect::from_min_max(Pos2::new(x0, top), Pos2::new(area.right(), top + height));
         top += height + 4.0;
         rect
     };
-    let (video, wave, mel) = (row(video_h), row(wave_h), row(mel_h));
-    for (rect, letter, name) in
-        [(video, Some(Modality::Video), "Video"), (wave, Some(Modality::Audio), "Sound"), (mel, None, "Log-mel")]
-    {
+    let (video, wave) = (row(video_h), row(wave_h));
+    let own = another.then(|| row(own_h));
+    let mel = row(mel_h);
+    let named = [
+        (Some(video), Some(Modality::Video), "Video"),
+        (Some(wave), Some(Modality::Audio), "Sound"),
+        (own, None, "Original"),
+        (Some(mel), None, "Log-mel"),
+    ];
+    for (rect, letter, name) in named.into_iter().filter_map(|(rect, letter, name)| Some((rect?, letter, name))) {
         ui.painter().rect_filled(rect, 3, theme::INSET);
         let at = Pos2::new(area.left(), rect.center().y);
         let color = letter.map_or(theme::WEAK, theme::hue);
@@ -142,27 +188,35 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
         let heat = heat_columns(&mass, step_spans(shown, full.end_secs).into_iter(), view, columns);
         callback::lane(ui, video, 0, strip(Background::Heat, heat, scale, 1.0));
     }
-    if let Some(lanes) = &state.lanes {
-        cache.update(lanes, view, columns);
-        let heat = shown.as_ref().map(|s| sound_heat(s, view, columns)).unwrap_or_default();
-        let scale = shown.as_ref().map_or(0.0, |s| s.audio_scale);
-        let waves = Background::Wave(Arc::clone(&cache.wave));
-        callback::lane(ui, wave, 1, strip(waves, heat.clone(), scale, 1.0));
-        let image = Background::Image { rows: lanes.bins, values: Arc::clone(&cache.mel) };
-        callback::lane(ui, mel, 2, strip(image, heat, scale, 0.9));
+    cache.update(state, view, columns);
+    let heat = shown.as_ref().map(|s| sound_heat(s, view, columns)).unwrap_or_default();
+    let scale = shown.as_ref().map_or(0.0, |s| s.audio_scale);
+    if state.lanes.is_some() || state.outlines[0].is_some() {
+        callback::lane(ui, wave, 1, strip(Background::Wave(Arc::clone(&cache.wave)), heat.clone(), scale, 1.0));
+    }
+    if let Some(own) = own {
+        callback::lane(ui, own, 3, strip(Background::Wave(Arc::clone(&cache.own)), Vec::new(), 0.0, 0.6));
     }
     let hint = |rect: Rect, text: &str| {
         ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), theme::WEAK);
     };
     if let Some(lanes) = &state.lanes {
+        let image = Background::Image { rows: lanes.bins, values: Arc::clone(&cache.mel) };
+        callback::lane(ui, mel, 2, strip(image, heat, scale, 0.9));
         // A sound that ends early, or one cut where the model's hearing ends.
         let end = lanes.start_secs + lanes.samples.len() as f64 / lanes.rate;
-        let silent = Rect::from_min_max(Pos2::new(x_of(end).max(x0), wave.top()), wave.max);
-        if silent.width() > ROOM_FOR_A_HINT {
-            hint(silent, "The model hears nothing here");
+        let deaf = Rect::from_min_max(Pos2::new(x_of(end).max(x0), mel.top()), mel.max);
+        if deaf.width() > ROOM_FOR_A_HINT {
+            hint(deaf, "The model hears nothing here");
         }
     } else {
-        hint(wave, if state.lanes_pending { "Reading the sound…" } else { "No sound" });
+        hint(mel, if state.lanes_pending { "Reading the sound…" } else { "No sound" });
+    }
+    if let Some(outline) = state.outlines[0].as_ref().filter(|o| o.growing) {
+        let unread = Rect::from_min_max(Pos2::new(x_of(outline.end_secs()).max(x0), wave.top()), wave.max);
+        if unread.width() > ROOM_FOR_A_HINT {
+            hint(unread, "Reading the sound…");
+        }
     }
     if shown.is_none() {
         hint(

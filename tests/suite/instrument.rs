@@ -258,3 +258,40 @@ fn words_show_what_they_become_and_conditions_change_one_thing() {
     }
     assert_eq!((w.state().draft.caption.as_str(), w.state().can_undo()[0]), ("", false));
 }
+
+#[test]
+fn lanes_show_all_of_a_long_sound_and_the_original_beside_another() {
+    let files = tempfile::tempdir().unwrap();
+    let picture = "-f lavfi -i color=gray:size=32x32:rate=1:duration=400";
+    let sound = "-f lavfi -i sine=frequency=300:sample_rate=8000:duration=400";
+    let long = make(files.path(), "long.mkv", &format!("{picture} {sound} -c:v mpeg4 -c:a pcm_s16le"));
+    let cache = files.path().join("cache");
+    let options = Options { cache: Some(cache.clone()), ..Options::new(Some(long.clone()), Err("none".into())) };
+    let whole = |s: &State| {
+        s.outlines[0].as_ref().is_some_and(|o| !o.growing && (o.end_secs() - 400.0).abs() < 0.1) && !s.lanes_pending
+    };
+    let mut w = Window::start(files, options);
+    w.until("the whole outline", whole);
+    // The model hears no more than 300 s of it; the lane shows all.
+    let lanes = w.state().lanes.clone().unwrap();
+    assert!((lanes.samples.len() as f64 / lanes.rate - 300.0).abs() < 0.01);
+    let outline = w.state().outlines[0].clone().unwrap();
+    let loud = outline.columns(Span::new(390.0, 399.0), 100);
+    assert!(loud[100..].iter().all(|h| *h > 0.05), "{loud:?}");
+    assert!(w.state().outlines[1].is_none(), "there is nothing to compare it with");
+    w.harness.run_steps(2);
+
+    // Another sound: its own outline, and beside it the original's, which now comes from the disk: the same to the
+    // precision that it is kept with.
+    assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 1);
+    let short = make(w.files.path(), "short.wav", "-f lavfi -i sine=frequency=500:duration=1");
+    w.harness.state_mut().perform(&Command::SetAudio(AudioSource::File { path: short, track: None }));
+    w.until("both outlines", |s| s.outlines.iter().all(Option::is_some));
+    let [other, own] = w.state().outlines.clone().map(Option::unwrap);
+    assert!((other.end_secs() - 1.0).abs() < 0.05);
+    let near = |a: &[f32; 2], b: &[f32; 2]| (a[0] - b[0]).abs().max((a[1] - b[1]).abs()) < 2e-4;
+    assert!(
+        own.pairs().len() == outline.pairs().len() && own.pairs().iter().zip(outline.pairs()).all(|(a, b)| near(a, b))
+    );
+    w.harness.run_steps(2);
+}
