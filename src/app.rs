@@ -230,6 +230,17 @@ impl App {
         }
     }
 
+    /// Saves what is on the picture's place: the frame as the clip has it, and its heat map.
+    fn save_frame(&mut self, to: Option<PathBuf>) {
+        let position = self.state.playback.position_secs;
+        let Some(frame) = self.player.as_ref().and_then(|p| p.frame_at(position)) else { return };
+        let heat = ui::player::overlay(&self.state).map(|(heat, _)| heat);
+        let title = self.state.title().unwrap_or_default();
+        let stem = title.rsplit_once('.').map_or(title.as_str(), |(stem, _)| stem);
+        let proposal = format!("{stem} {:.3} s.png", frame.pts_secs());
+        workers::save_frame(frame, heat, to, proposal, self.notify());
+    }
+
     /// Goes on where a long clip was left.
     fn resume(&mut self) {
         let (Some(path), Some(player)) = (self.state.clip.video.clone(), &self.player) else { return };
@@ -298,7 +309,7 @@ impl App {
             }
             FileUse::Sound => self.perform(&Command::SetAudio(AudioSource::File { path: facts.path, track: None })),
             FileUse::ByContent if swaps => {
-                self.perform(&Command::SetAudio(AudioSource::File { path: facts.path, track: None }))
+                self.perform(&Command::SetAudio(AudioSource::File { path: facts.path, track: None }));
             }
             FileUse::ByContent | FileUse::Clip => self.open(facts),
         }
@@ -377,6 +388,7 @@ impl App {
                     self.look_for_font(text);
                 }
             }
+            Command::SaveFrame(path) => self.save_frame(path.clone()),
             Command::Copy(text) => self.ctx.copy_text(text.clone()),
             _ => {}
         }

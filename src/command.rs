@@ -86,6 +86,8 @@ pub enum Command {
     ToggleKeySheet,
     /// Close, leave or clear whatever is uppermost.
     Escape,
+    /// Save the frame on screen as a PNG, here or where a dialog says.
+    SaveFrame(Option<PathBuf>),
     /// Remove a notice.
     Dismiss(u64),
     /// Choose, fetch or stop fetching a model.
@@ -171,6 +173,8 @@ pub enum Key {
     M,
     /// O.
     O,
+    /// S.
+    S,
     /// X.
     X,
     /// Z.
@@ -251,6 +255,7 @@ shortcuts! {
     chord(Key::B), "B (hold)", "Hear the video's own sound" => Command::HearOwnSound(true);
     chord(Key::M), "M", "Mute or unmute" => Command::ToggleMute;
     chord(Key::H), "H", "Show or hide the heat maps" => Command::ToggleHeat;
+    chord(Key::S), "S", "Save the frame as a PNG" => Command::SaveFrame(None);
     chord(Key::F), "F", "Full screen" => Command::ToggleFullscreen;
     ctrl(Key::Enter), "Ctrl+Enter", "Ask the question (in its field, Enter does)" => Command::Ask;
     ctrl(Key::Z), "Ctrl+Z", "Undo a change of words, sound or frames" => Command::Undo;

@@ -71,8 +71,8 @@ impl OutlineCache {
         hash.update(std::fs::canonicalize(path).ok()?.as_os_str().as_encoded_bytes());
         hash.update(about.len().to_le_bytes());
         hash.update(changed.as_nanos().to_le_bytes());
-        let name: String = hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
-        Some(folder.join(format!("{name}.outline")))
+        let name: u128 = hash.finalize().iter().take(16).fold(0, |n, b| (n << 8) | u128::from(*b));
+        Some(folder.join(format!("{name:032x}.outline")))
     }
 }
 

@@ -10,6 +10,9 @@ use super::outlines::OutlineCache;
 use crate::capture::project;
 use crate::clip::{AudioSource, ClipSpec};
 use crate::event::{Event, FileFacts, FileUse, Outline, SoundLanes};
+use crate::export::write_png;
+use crate::frame::{Planes, display_size};
+use crate::gpu::{Headless, OverlayFrame};
 use crate::media::{self, MediaEvent, Peaks, Probe};
 use crate::model::qwen2_5_omni::processor::mel::{LogMel, MelSpec};
 use crate::provenance::Provenance;
@@ -19,6 +22,10 @@ use crate::state::file_name;
 
 /// A dialog that closes faster than anyone can press a key was never shown.
 const NEVER_SHOWN: Duration = Duration::from_millis(250);
+
+/// What is said when no dialog can be shown.
+const NO_DIALOG: &str = "No file dialog could be opened: this desktop has no file portal. Install xdg-desktop-portal \
+with a backend (such as xdg-desktop-portal-gtk) or zenity.";
 
 /// The log-mel of the released checkpoints (Whisper's): 25-ms windows every 10 ms, 128 bins, at most 300 s.
 const MEL: MelSpec = MelSpec { rate: 16_000, window: 400, hop: 160, bins: 128, padded: 4_800_000 };
@@ -156,13 +163,41 @@ pub(super) fn choose(purpose: FileUse, open: &Arc<AtomicBool>, notify: impl Fn(E
         match chosen {
             Some(path) => look_into(purpose, path, report),
             None if asked.elapsed() < NEVER_SHOWN => report(Event::Failed {
-                message: "No file dialog could be opened: this desktop has no file portal. Install \
-                          xdg-desktop-portal with a backend (such as xdg-desktop-portal-gtk) or zenity, drop the file \
-                          on the window, or give it on the command line."
-                    .to_owned(),
+                message: format!("{NO_DIALOG} Or drop the file on the window, or give it on the command line."),
             }),
             None => {}
         }
+    });
+}
+
+/// Writes a frame as a PNG through the shaders, with its heat map if it has one; asks where when there is no path.
+pub(super) fn save_frame(
+    frame: Arc<dyn Planes>,
+    heat: Option<OverlayFrame>,
+    to: Option<PathBuf>,
+    proposal: String,
+    notify: impl Fn(Event) + Clone + Send + 'static,
+) {
+    let report = notify.clone();
+    spawn("save frame", &notify, move || {
+        let asked = Instant::now();
+        let dialog = rfd::FileDialog::new().set_title("Save the frame").set_file_name(proposal);
+        let Some(path) = to.or_else(|| dialog.save_file()) else {
+            if asked.elapsed() < NEVER_SHOWN {
+                report(Event::Failed { message: NO_DIALOG.to_owned() });
+            }
+            return;
+        };
+        let path = if path.extension().is_some() { path } else { path.with_extension("png") };
+        let size = display_size(&*frame);
+        let saved = Headless::new()
+            .and_then(|mut gpu| gpu.render_rgba(&*frame, heat.as_ref(), size))
+            .map_err(anyhow::Error::from)
+            .and_then(|rgba| write_png(&path, size, &rgba));
+        report(match saved {
+            Ok(()) => Event::Note { message: format!("The frame is in {}", path.display()) },
+            Err(e) => Event::Failed { message: format!("The frame was not saved: {e:#}") },
+        });
     });
 }
 
@@ -178,14 +213,12 @@ pub(super) fn read_sound(
     spawn("read sound", &notify, move || {
         let stale = || newest.load(Ordering::Relaxed) != sound_id;
         let whole = sound_alone(&clip);
-        let lanes = match &whole.audio {
-            AudioSource::None => Ok(None),
-            _ => {
-                let ends = [clip.end_secs, whole.end_secs].into_iter().flatten();
-                let part =
-                    ClipSpec { start_secs: clip.start_secs, end_secs: ends.min_by(f64::total_cmp), ..whole.clone() };
-                media::sample_clip(&part, &Sampling::default(), &stale).map(|(sampled, _)| sampled.audio)
-            }
+        let lanes = if whole.audio == AudioSource::None {
+            Ok(None)
+        } else {
+            let ends = [clip.end_secs, whole.end_secs].into_iter().flatten();
+            let part = ClipSpec { start_secs: clip.start_secs, end_secs: ends.min_by(f64::total_cmp), ..whole.clone() };
+            media::sample_clip(&part, &Sampling::default(), &stale).map(|(sampled, _)| sampled.audio)
         };
         if stale() {
             return;

@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn typing_is_one_change_and_a_new_change_ends_what_could_be_redone() {
         let mut state = State::default();
-        let mut type_in = |state: &mut State, text: &str, at: f64| {
+        let type_in = |state: &mut State, text: &str, at: f64| {
             state.now_secs = at;
             let draft = Draft { caption: text.to_owned(), ..state.draft.clone() };
             state.perform(&Command::Edit(Box::new(draft)));

@@ -111,8 +111,8 @@ impl State {
     /// The case with one of the benchmark's questions.
     pub fn asked(&self, question: &str) -> Case {
         let mut case = self.case();
-        case.draft.question = question.to_owned();
-        case.draft.options = CLASSES.to_owned();
+        question.clone_into(&mut case.draft.question);
+        CLASSES.clone_into(&mut case.draft.options);
         case
     }
 

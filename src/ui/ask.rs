@@ -75,7 +75,7 @@ fn fields(ui: &mut Ui, draft: &mut Draft, words: Option<&PromptText>) -> bool {
     let mut title = "System prompt and context".to_owned();
     for (name, tokens) in [("system", system.tokens), ("context", context.tokens)] {
         if let Some(tokens) = tokens {
-            title += &format!("  ·  {name} {tokens}");
+            title.extend(["  ·  ", name, " ", &tokens.to_string()]);
         }
     }
     let title = RichText::new(title).small().color(theme::WEAK);

@@ -27,6 +27,7 @@ fn egui_key(key: Key) -> egui::Key {
         Key::L => egui::Key::L,
         Key::M => egui::Key::M,
         Key::O => egui::Key::O,
+        Key::S => egui::Key::S,
         Key::X => egui::Key::X,
         Key::Z => egui::Key::Z,
         Key::Question => egui::Key::Questionmark,

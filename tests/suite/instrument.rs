@@ -295,3 +295,23 @@ fn lanes_show_all_of_a_long_sound_and_the_original_beside_another() {
     );
     w.harness.run_steps(2);
 }
+
+#[test]
+fn a_frame_is_saved_as_it_is_shown() {
+    let mut w = open();
+    let path = w.files.path().join("frame.png");
+    let saved = |w: &mut Window, path: &std::path::Path| {
+        w.harness.state_mut().perform(&Command::SaveFrame(Some(path.to_owned())));
+        let before = w.state().notices.len();
+        w.until("the file", |s| s.notices.len() > before);
+        let notice = w.state().notices.last().unwrap().clone();
+        (notice.error, notice.text)
+    };
+    let (error, text) = saved(&mut w, &path);
+    assert!(!error && text.contains("frame.png"), "{text}");
+    let png = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap())).read_info().unwrap();
+    assert_eq!((png.info().width, png.info().height), (160, 120));
+    let nowhere = w.files.path().join("no such folder/frame.png");
+    let (error, text) = saved(&mut w, &nowhere);
+    assert!(error && text.contains("no such folder"), "{text}");
+}

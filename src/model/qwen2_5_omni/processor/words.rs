@@ -71,15 +71,12 @@ impl Processor {
                 Source::Text { part, .. } => (Some(*part), text.push(*id)),
                 _ => (None, self.tokenizer.name(*id)),
             };
-            match pieces.last_mut().filter(|p| part.is_some() && p.part == part) {
-                Some(piece) => {
-                    piece.text.push_str(&words);
-                    piece.tokens += 1;
-                }
-                None => {
-                    let medium = media.contains(id);
-                    pieces.push(PromptPiece { part, medium, text: words, tokens: usize::from(!medium) });
-                }
+            if let Some(piece) = pieces.last_mut().filter(|p| part.is_some() && p.part == part) {
+                piece.text.push_str(&words);
+                piece.tokens += 1;
+            } else {
+                let medium = media.contains(id);
+                pieces.push(PromptPiece { part, medium, text: words, tokens: usize::from(!medium) });
             }
         }
         Ok(pieces)
