@@ -37,7 +37,10 @@ pub fn show(ui: &Ui, state: &State, commands: &mut Vec<Command>) {
                 card(ui, download, commands);
                 ui.add_space(6.0);
             }
-            ScrollArea::vertical().max_height((height - 330.0).max(120.0)).show(ui, |ui| match &state.models.choices {
+            let card_height = if state.models.download.is_some() { 180.0 } else { 0.0 };
+            let list_height = (height - 250.0 - card_height).max(120.0);
+            let list = ScrollArea::vertical().max_height(list_height).min_scrolled_height(list_height);
+            list.show(ui, |ui| match &state.models.choices {
                 Some(choices) => {
                     for choice in choices {
                         row(ui, state, choice, commands);
@@ -73,11 +76,12 @@ fn row(ui: &mut Ui, state: &State, choice: &Choice, commands: &mut Vec<Command>)
         .stroke(Stroke::new(1.0, edge))
         .corner_radius(6)
         .inner_margin(Margin::symmetric(12, 8))
-        .outer_margin(Margin { left: 0, right: 8, top: 0, bottom: 6 });
+        .outer_margin(Margin { left: 0, right: 0, top: 0, bottom: 6 });
     frame.show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.horizontal(|ui| {
-            let words = egui::vec2(ui.available_width() - ACTION, 0.0);
+            // About as tall as it will be, so that it sits in the middle.
+            let words = egui::vec2(ui.available_width() - ACTION, if choice.fit.is_some() { 50.0 } else { 35.0 });
             ui.allocate_ui_with_layout(words, Layout::top_down(Align::Min), |ui| {
                 ui.set_width(words.x);
                 ui.spacing_mut().item_spacing.y = 2.0;
@@ -93,6 +97,10 @@ fn row(ui: &mut Ui, state: &State, choice: &Choice, commands: &mut Vec<Command>)
                 ui.add(Label::new(RichText::new(where_from).small().color(theme::WEAK)).truncate());
                 // What it needs, and whether that fits.
                 if let Some(fit) = &choice.fit {
+                    let mut fit = fit.clone();
+                    if let Some(first) = fit.get_mut(..1) {
+                        first.make_ascii_uppercase();
+                    }
                     ui.add(Label::new(RichText::new(fit).small().color(theme::TEXT)).wrap());
                 }
             });
@@ -150,7 +158,12 @@ fn card(ui: &mut Ui, download: &Download, commands: &mut Vec<Command>) {
         let started = !matches!(download.stage, DownloadStage::Asking | DownloadStage::Offered);
         if let Some(progress) = download.progress.as_ref().filter(|_| started) {
             let bar = ProgressBar::new(progress.share()).desired_height(8.0).fill(color).corner_radius(4);
-            let bar = ui.add(bar);
+            // The way that is left can be seen too.
+            let bar = ui.scope(|ui| {
+                ui.visuals_mut().extreme_bg_color = theme::LINE;
+                ui.add(bar)
+            });
+            let bar = bar.inner;
             let percent = format!("{:.0} % fetched", progress.share() * 100.0);
             bar.widget_info(|| egui::WidgetInfo::labeled(egui::Role::ProgressIndicator, true, &percent));
             let waits = matches!(progress.step, Step::Waiting { .. });
@@ -167,18 +180,22 @@ fn card(ui: &mut Ui, download: &Download, commands: &mut Vec<Command>) {
 }
 
 fn buttons(ui: &mut Ui, download: &Download, room: bool, commands: &mut Vec<Command>) {
+    if download.stage == DownloadStage::Offered {
+        let left = download.offer.as_ref().map_or(0, crate::download::Offer::left_bytes);
+        let text = format!("Fetch {}", bytes_text(left));
+        let (color, fill) = if room { (theme::GROUND, theme::ACCENT) } else { (theme::WEAK, theme::LINE) };
+        let button = Button::new(RichText::new(text).font(theme::semibold(13.0)).color(color)).fill(fill);
+        if ui.add_enabled(room, button).clicked() {
+            commands.push(Command::Models(ModelsCommand::Start));
+        }
+    }
     let mut offer = |ui: &mut Ui, enabled: bool, text: &str, command: ModelsCommand| {
         if ui.add_enabled(enabled, Button::new(text)).clicked() {
             commands.push(Command::Models(command));
         }
     };
     match &download.stage {
-        DownloadStage::Asking => offer(ui, true, "Cancel", ModelsCommand::Cancel),
-        DownloadStage::Offered => {
-            let left = download.offer.as_ref().map_or(0, crate::download::Offer::left_bytes);
-            offer(ui, room, &format!("Fetch {}", bytes_text(left)), ModelsCommand::Start);
-            offer(ui, true, "Cancel", ModelsCommand::Cancel);
-        }
+        DownloadStage::Asking | DownloadStage::Offered => offer(ui, true, "Cancel", ModelsCommand::Cancel),
         DownloadStage::Running => {
             offer(ui, true, "Pause", ModelsCommand::Pause);
             offer(ui, true, "Cancel", ModelsCommand::Cancel);
@@ -211,7 +228,7 @@ fn others(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         let edit = TextEdit::singleline(&mut typed)
             .hint_text(hint)
             .char_limit(300)
-            .desired_width(ui.available_width() - 220.0)
+            .desired_width(ui.available_width() - 188.0)
             .frame(frame.inner_margin(Margin::symmetric(8, 5)));
         let response = ui.add(edit).labelled_by(name.id);
         let entered = response.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
