@@ -89,6 +89,7 @@
 //! |---|---|---|
 //! | the caller (window or command line) | state, GPU | drains events; never blocks |
 //! | `inference` ([`engine::Engine`]) | device, weights, KV cache, its own decoder | one run at a time; a panic is caught, reported, and the thread goes on |
+//! | `words` ([`engine::words`]) | nothing; it shares the tokenizer | lays out what is typed while the model is busy; the newest words win |
 //! | tensor threads | nothing | one pool, sized by `--threads`, used by the inference thread alone |
 //! | picture ([`media::Playback`]) | FFmpeg's contexts for the picture | a bounded queue of frames; a seek makes what is queued stale |
 //! | sound ([`media::Playback`]) | FFmpeg's contexts for the sound, the writing end of a ring | fills the ring ahead of what is heard |

@@ -92,15 +92,18 @@ pub fn sheet(ui: &Ui) -> bool {
         .backdrop_color(egui::Color32::from_black_alpha(150))
         .frame(theme::card().inner_margin(20).stroke(egui::Stroke::new(1.0, theme::LINE)))
         .show(ui.ctx(), |ui| {
-            ui.set_width(430.0);
+            ui.set_width(820.0);
             ui.spacing_mut().interact_size.y = 16.0;
             ui.heading("Keys");
             ui.add_space(6.0);
-            egui::Grid::new("keys").num_columns(2).spacing([24.0, 7.0]).show(ui, |ui| {
-                for shortcut in SHORTCUTS {
-                    let keys = egui::RichText::new(shortcut.keys).monospace().color(theme::STRONG);
-                    ui.label(keys);
-                    ui.label(shortcut.label);
+            // Two halves beside each other: the sheet fits the smallest window.
+            let half = SHORTCUTS.len().div_ceil(2);
+            egui::Grid::new("keys").num_columns(4).spacing([18.0, 7.0]).show(ui, |ui| {
+                for row in 0..half {
+                    for shortcut in [row, row + half].into_iter().filter_map(|i| SHORTCUTS.get(i)) {
+                        ui.label(egui::RichText::new(shortcut.keys).monospace().color(theme::STRONG));
+                        ui.label(shortcut.label);
+                    }
                     ui.end_row();
                 }
             });
