@@ -106,6 +106,12 @@ impl Models {
         }
     }
 
+    /// Whether a download must end, or be put away, before another can begin.
+    pub fn busy(&self) -> bool {
+        let stage = self.download.as_ref().map(|d| &d.stage);
+        matches!(stage, Some(Stage::Asking | Stage::Running | Stage::Stopping))
+    }
+
     fn to(&mut self, stage: Stage) {
         if let Some(download) = &mut self.download {
             download.stage = stage;

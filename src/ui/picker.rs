@@ -111,7 +111,7 @@ fn row(ui: &mut Ui, state: &State, choice: &Choice, commands: &mut Vec<Command>)
 
 fn action(ui: &mut Ui, state: &State, choice: &Choice, loaded: bool, commands: &mut Vec<Command>) {
     let id = &choice.id;
-    let busy = state.models.download.is_some();
+    let busy = state.models.busy();
     match (&choice.dir, choice.kind) {
         _ if loaded => {
             ui.label(RichText::new("In use").color(theme::ACCENT));
@@ -156,7 +156,7 @@ fn card(ui: &mut Ui, download: &Download, commands: &mut Vec<Command>) {
             }
         }
         let started = !matches!(download.stage, DownloadStage::Asking | DownloadStage::Offered);
-        if let Some(progress) = download.progress.as_ref().filter(|_| started) {
+        if let Some(progress) = download.progress.as_ref().filter(|p| started && p.total_bytes > 0) {
             let bar = ProgressBar::new(progress.share()).desired_height(8.0).fill(color).corner_radius(4);
             // The way that is left can be seen too.
             let bar = ui.scope(|ui| {
@@ -167,7 +167,9 @@ fn card(ui: &mut Ui, download: &Download, commands: &mut Vec<Command>) {
             let percent = format!("{:.0} % fetched", progress.share() * 100.0);
             bar.widget_info(|| egui::WidgetInfo::labeled(egui::Role::ProgressIndicator, true, &percent));
             let waits = matches!(progress.step, Step::Waiting { .. });
-            line(ui, progress.line(), if waits { theme::ERROR } else { theme::TEXT });
+            if !failed {
+                line(ui, progress.line(), if waits { theme::ERROR } else { theme::TEXT });
+            }
         }
         match &download.stage {
             DownloadStage::Asking => line(ui, "Asking for files and sizes".to_owned(), theme::WEAK),
@@ -232,7 +234,7 @@ fn others(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             .frame(frame.inner_margin(Margin::symmetric(8, 5)));
         let response = ui.add(edit).labelled_by(name.id);
         let entered = response.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
-        let free = state.models.download.is_none() && !typed.trim().is_empty();
+        let free = !state.models.busy() && !typed.trim().is_empty();
         let clicked = ui.add_enabled(free, Button::new("Look up")).clicked();
         if (entered && free) || clicked {
             commands.push(Command::Models(ModelsCommand::LookUp(typed.trim().to_owned())));
