@@ -79,7 +79,7 @@ impl TensorFile {
     }
 
     /// Reads a tensor piece by piece, in parallel: each piece's numbers become f32, and `encode` turns them into as many
-    /// `T` as hold them, `per` numbers each (a divisor of [`PIECE`]). No more than one piece per thread is ever held beside
+    /// `T` as hold them, `per` numbers each (a divisor of `PIECE`). No more than one piece per thread is ever held beside
     /// `out`. Refuses NaN and what is larger than `most`, the largest number that `T` can stand for.
     pub fn read<T: Send>(
         &self,
