@@ -39,8 +39,10 @@ fn floats(path: &Path) -> Vec<f32> {
 fn compare(clips: &Clips, path: &Path) -> Option<String> {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let mono = clips.path(&format!("{name}.mono"));
+    // Channels are averaged, as the reference has it; to floats, FFmpeg by itself adds them up.
+    let mix = "-map 0:a -af aresample=rematrix_maxval=1";
     let args = format!(
-        "-i {} -map 0:a -ac 1 -ar 16000 -f f32le {} -map 0:a -ac 2 -ar 48000 -f f32le",
+        "-i {} {mix} -ac 1 -ar 16000 -f f32le {} {mix} -ac 2 -ar 48000 -f f32le",
         path.display(),
         mono.display()
     );
