@@ -287,6 +287,8 @@ pub enum Event {
         /// One line: what was tried, what was wrong, what to do.
         message: String,
     },
+    /// The model is gone with its device; the request that met it says why.
+    ModelLost,
     /// An answer entered a stage.
     Stage {
         /// Of which request.

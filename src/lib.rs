@@ -34,7 +34,7 @@
 //! | [`model`] | candle: [`model::nn`], the family [`model::qwen2_5_omni`], tokenizer, weights; [`model::hub`] fetches them | – |
 //! | [`gpu`] | wgpu: video upload, overlay, strips, colour maps; with and without a window | – |
 //! | [`lens`] | what is read out of a running model: [`lens::recorder`] | `model` |
-//! | [`engine`] | the inference thread: [`engine::mailbox`], [`engine::session`], [`engine::reuse`], [`engine::sampler`] | `media`, `model`, `lens` |
+//! | [`engine`] | the inference thread: [`engine::mailbox`], [`engine::session`], [`engine::reuse`], [`engine::sampler`], [`engine::device`], [`engine::fit`] | `media`, `model`, `lens` |
 //! | [`world`] | the toy world: procedural clips with sound and ground truth | `media` |
 //! | [`tune`] | training | `model`, `world`, `media` |
 //! | [`export`] | files for others: attention tensors, overlay video, report, snapshot | `media`, `gpu` |

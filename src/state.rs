@@ -294,6 +294,7 @@ impl State {
                 self.model = Model::Failed;
                 self.notice(true, format!("The model could not be loaded: {message}"));
             }
+            Event::ModelLost => self.model = Model::Failed,
             Event::Stage { epoch, stage } => {
                 if let Some(run) = self.run_of(epoch) {
                     run.stages.push((stage, now_secs));

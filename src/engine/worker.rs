@@ -131,7 +131,8 @@ fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Send + Sync)) {
                 notify(Event::AskFailed { epoch, message: format!("{e:#}") });
                 if trouble == Trouble::DeviceLost {
                     loaded = None;
-                    notify(Event::ModelFailed { message: format!("{e:#}") });
+                    shared.desk.set(None);
+                    notify(Event::ModelLost);
                 }
             }
         }
