@@ -188,10 +188,10 @@ impl Activations {
 mod x86 {
     use std::arch::x86_64::{
         __m128i, __m256, __m256i, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadu_si128, _mm_set_epi64x,
-        _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps,
-        _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps,
-        _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_permutevar8x32_ps, _mm256_set1_epi16,
-        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_srli_epi16, _mm256_storeu_ps,
+        _mm_setr_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps,
+        _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_permutevar8x32_ps,
+        _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_srli_epi16, _mm256_storeu_ps,
     };
 
     use super::{Activations, BLOCK};
@@ -201,14 +201,32 @@ mod x86 {
     pub fn dot_q8_0(row: &[u8], x: &Activations) -> f32 {
         let (blocks, _) = row.as_chunks::<34>();
         let (numbers, _) = x.numbers.as_chunks::<BLOCK>();
-        let mut sums = [_mm256_setzero_ps(); 2];
-        for (i, ((block, numbers), scale)) in blocks.iter().zip(numbers).zip(&x.scales).enumerate() {
-            let low = _mm256_madd_epi16(_mm256_cvtepi8_epi16(sixteen(block, 2)), words(numbers, 0));
-            let high = _mm256_madd_epi16(_mm256_cvtepi8_epi16(sixteen(block, 18)), words(numbers, 16));
-            let scale = _mm256_set1_ps(half(block, 0) * scale);
-            sums[i % 2] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(low, high)), scale, sums[i % 2]);
+        // Eight blocks at a time: their scales are converted and multiplied at once.
+        let (blocks, last_blocks) = blocks.as_chunks::<8>();
+        let (numbers, last_numbers) = numbers.as_chunks::<8>();
+        let (scales, last_scales) = x.scales.as_chunks::<8>();
+        let mut sums = [_mm256_setzero_ps(); 4];
+        for ((blocks, numbers), scales) in blocks.iter().zip(numbers).zip(scales) {
+            let [a, b, c, d, e, f, g, h] = blocks.each_ref().map(|block| i16::from_le_bytes([block[0], block[1]]));
+            let scales = _mm256_mul_ps(_mm256_cvtph_ps(_mm_setr_epi16(a, b, c, d, e, f, g, h)), floats(scales));
+            for (i, (block, numbers)) in blocks.iter().zip(numbers).enumerate() {
+                let scale = _mm256_permutevar8x32_ps(scales, _mm256_set1_epi32(i as i32));
+                sums[i % 4] = _mm256_fmadd_ps(block_sum(block, numbers), scale, sums[i % 4]);
+            }
         }
-        total(_mm256_add_ps(sums[0], sums[1]))
+        for ((block, numbers), scale) in last_blocks.iter().zip(last_numbers).zip(last_scales) {
+            let scale = _mm256_set1_ps(half(block, 0) * scale);
+            sums[0] = _mm256_fmadd_ps(block_sum(block, numbers), scale, sums[0]);
+        }
+        total(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])))
+    }
+
+    /// The products of a Q8_0 block's weights, summed to eight.
+    #[target_feature(enable = "avx2")]
+    fn block_sum(block: &[u8; 34], numbers: &[i16; BLOCK]) -> __m256 {
+        let low = _mm256_madd_epi16(_mm256_cvtepi8_epi16(sixteen(block, 2)), words(numbers, 0));
+        let high = _mm256_madd_epi16(_mm256_cvtepi8_epi16(sixteen(block, 18)), words(numbers, 16));
+        _mm256_cvtepi32_ps(_mm256_add_epi32(low, high))
     }
 
     /// `Σ (scale · weight − minimum) · x` over a row of Q4K blocks.
@@ -319,7 +337,7 @@ mod tests {
     #[test]
     fn products_are_those_of_the_dequantised_weights() {
         for (dtype, input, out) in
-            [(GgmlDType::Q8_0, 32, 5), (GgmlDType::Q8_0, 96, 70), (GgmlDType::Q4K, 256, 33), (GgmlDType::Q4K, 1024, 9)]
+            [(GgmlDType::Q8_0, 32, 5), (GgmlDType::Q8_0, 352, 70), (GgmlDType::Q4K, 256, 33), (GgmlDType::Q4K, 1024, 9)]
         {
             let w = Tensor::randn(0.3f32, 1., (out, input), &Device::Cpu).unwrap();
             let w = QTensor::quantize(&w, dtype).unwrap();
