@@ -420,6 +420,11 @@ impl State {
         self.clip_id
     }
 
+    /// Whether the answer on show is about another case than the one that stands in the window.
+    pub fn changed_since_asked(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.clip != self.clip || run.prompt != self.draft.prompt())
+    }
+
     /// Begins a new question about the clip as it is; returns its number.
     pub fn begin_run(&mut self, now_secs: f64) -> u64 {
         self.epoch += 1;

@@ -76,10 +76,13 @@ pub fn commands(ctx: &Context, state: &State) -> Vec<Command> {
     let released = state.playback.own_sound && !ctx.input(|i| i.key_down(egui::Key::B));
     // A button that has the focus is pressed by Space or Return itself.
     let focused = ctx.memory(|m| m.focused().is_some());
+    // A menu that is open closes itself, and nothing else with it.
+    let menu = egui::Popup::is_any_open(ctx);
     SHORTCUTS
         .iter()
         .filter(|s| s.chord.in_text || !typing)
         .filter(|s| !(focused && !s.chord.ctrl && s.chord.key == Key::Space))
+        .filter(|s| !(menu && s.chord.key == Key::Escape))
         .filter(|s| pressed(ctx, s.chord))
         .map(|s| (s.command)())
         .chain(released.then_some(Command::HearOwnSound(false)))

@@ -231,6 +231,17 @@ fn words_show_what_they_become_and_conditions_change_one_thing() {
     assert_eq!(w.state().run.as_ref().unwrap().counts()[2], text.tokens());
     w.until("the answer", |s| s.run.as_ref().is_some_and(|r| r.end.is_some()));
 
+    // Escape closes the menu, and only the menu.
+    let stale = "Words, sound or picture have changed since: ask again";
+    w.harness.state_mut().perform(&Command::Lock(Some(0)));
+    w.click("Try…");
+    assert!(w.has("Misleading caption"));
+    w.press(Key::Escape);
+    w.harness.run_steps(2);
+    assert!(!w.has("Misleading caption") && w.state().locked == Some(0) && !w.has(stale));
+    w.press(Key::Escape);
+    assert_eq!(w.state().locked, None);
+
     let choose = |w: &mut Window, name: &str| {
         w.click("Try…");
         w.click(name);
@@ -238,6 +249,11 @@ fn words_show_what_they_become_and_conditions_change_one_thing() {
     choose(&mut w, "Misleading caption");
     w.until("the caption's tokens", |s| s.words.as_ref().is_some_and(|t| t.caption > 0));
     assert!(w.state().draft.caption.len() > 2);
+    // The answer that stands there was to something else, until that is back.
+    assert!(w.has(stale));
+    w.click("Undo");
+    assert!(!w.has(stale));
+    w.click("Redo");
     choose(&mut w, "What is heard, of 61 classes");
     w.until("the options' tokens", |s| s.words.as_ref().is_some_and(|t| t.options > 60));
     choose(&mut w, "Sound removed");
