@@ -36,7 +36,9 @@ for set in tiny alt bundled; do
     [ -d "$model" ] || model=assets/model
     for dtype in f32 bf16; do
         echo "$set, $dtype:"
-        "$binary" verify --model "$model" --golden "tests/fixtures/$set" --device cuda --dtype "$dtype" | tail -n 1 || true
+        log=$results/verify-$set-$dtype.txt
+        "$binary" verify --model "$model" --golden "tests/fixtures/$set" --device cuda --dtype "$dtype" >"$log" || failed="${failed:-} $log"
+        tail -n 1 "$log"
     done
 done
 
@@ -60,3 +62,5 @@ for size in ${SIZES:-3b 7b}; do
     "$python" tests/bench/reference.py table --where "$card" "$folder"/?-*.json
     "$python" tests/bench/reference.py floor --dir "$folder" "$folder"/2-ours-*.json
 done
+
+[ -z "${failed:-}" ] || { echo "differs from the reference tensors:$failed" >&2; exit 1; }
