@@ -12,10 +12,7 @@ use crate::event::Event;
 use crate::model::hub::{Control, Hub, HubError, HubId, Plan};
 use crate::model::qwen2_5_omni::config::Config;
 use crate::model::qwen2_5_omni::thinker::Thinker;
-use crate::model::released;
-
-/// What is suggested where it is not here.
-const SUGGESTED: [&str; 2] = ["Qwen/Qwen2.5-Omni-3B", "Qwen/Qwen2.5-Omni-7B"];
+use crate::model::{RELEASED, released};
 
 /// Looks for models and fetches one at a time.
 pub(super) struct Downloads {
@@ -132,7 +129,8 @@ fn choices(hub: &Hub, choice: DeviceChoice) -> Vec<Choice> {
         let dir = held.complete.then_some(held.dir);
         choices.push(Choice { id: held.id, kind, dir, bytes: held.bytes, fit });
     }
-    for id in SUGGESTED {
+    // What is suggested where it is not here.
+    for (id, _) in RELEASED {
         let Some(config) = released(id).filter(|_| choices.iter().all(|c| c.id != id)) else { continue };
         // Released in two bytes a weight; its files hold some more beside.
         let bytes = Thinker::manifest(&config)

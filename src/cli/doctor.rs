@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use crate::cli::{Outcome, checkpoint, print_json};
 use crate::download::bytes_text;
-use crate::engine::fit::Size;
 use crate::engine::{DeviceChoice, device, fit};
 use crate::model;
 use crate::model::hub::Hub;
@@ -54,12 +53,9 @@ struct Form {
     needed_bytes: u64,
 }
 
-/// The published models that the report speaks of.
-const PUBLISHED: [&str; 2] = ["Qwen/Qwen2.5-Omni-3B", "Qwen/Qwen2.5-Omni-7B"];
-
 fn model_fits(chosen: &device::ChosenDevice) -> Result<Vec<ModelFit>> {
     let device = &chosen.device;
-    let known = PUBLISHED.into_iter().filter_map(|id| Some((id, model::released(id)?)));
+    let known = model::RELEASED.into_iter().filter_map(|(id, _)| Some((id, model::released(id)?)));
     let fits = known.map(|(id, config)| {
         let forms = fit::forms(&config, device)?;
         let form = |f: fit::Fit| Form { dtype: f.hold.name(), weights_bytes: f.weights, needed_bytes: f.all };
@@ -128,7 +124,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     for model in &report.models {
         let name = model.id.rsplit('-').next().map_or_else(String::new, |size| format!("Omni {size}"));
         line(&name, &model.summary);
-        let forms = model.forms.iter().map(|f| format!("{} {}", f.dtype, Size(f.needed_bytes)));
+        let forms = model.forms.iter().map(|f| format!("{} {}", f.dtype, bytes_text(f.needed_bytes)));
         line("", &format!("{} (with a minute of video)", forms.collect::<Vec<_>>().join(", ")));
         if let Some(speed) = model.speed {
             line("", speed);

@@ -91,14 +91,13 @@ fn nvidia_driver() -> bool {
 fn keep_freed_memory(device: &Device) {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(cuda) = device {
-        use candle_core::cuda_backend::cudarc::driver::{result, sys};
-        let context = cuda.cuda_stream().context().clone();
+        use candle_core::cuda_backend::cudarc::driver::{result, sys::CUmemPool_attribute_enum as Attribute};
         let mut threshold = u64::MAX;
         #[allow(unsafe_code, reason = "the pool's threshold has no safe binding")]
         // SAFETY: the device is a live context's own; the attribute takes a pointer to a u64, which is read during the call.
         let set = unsafe {
-            result::device::get_default_mem_pool(context.cu_device()).and_then(|pool| {
-                let attribute = sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            result::device::get_default_mem_pool(cuda.cuda_stream().context().cu_device()).and_then(|pool| {
+                let attribute = Attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
                 result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast())
             })
         };
@@ -110,13 +109,32 @@ fn keep_freed_memory(device: &Device) {
     let _ = device;
 }
 
+/// Bytes that the device's pool holds and nobody uses; 0 where it does not say.
+#[cfg(feature = "cuda")]
+fn kept(device: &candle_core::CudaDevice) -> u64 {
+    use candle_core::cuda_backend::cudarc::driver::{result, sys::CUmemPool_attribute_enum as Attribute};
+    let read = |attribute| {
+        let mut bytes = 0u64;
+        #[allow(unsafe_code, reason = "the pool's figures have no safe binding")]
+        // SAFETY: the device is a live context's own; the attribute is written to a u64 during the call.
+        let done = unsafe {
+            result::device::get_default_mem_pool(device.cuda_stream().context().cu_device())
+                .and_then(|pool| result::mem_pool::get_attribute(pool, attribute, (&raw mut bytes).cast()))
+        };
+        done.map_or(0, |()| bytes)
+    };
+    let held = read(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
+    held.saturating_sub(read(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT))
+}
+
 /// Memory of a device; of the machine, or of the container that it is, for the CPU.
 pub fn memory(device: &Device) -> Memory {
     match device {
         Device::Cpu => host_memory(),
         #[cfg(feature = "cuda")]
         Device::Cuda(cuda) => match cuda.cuda_stream().context().mem_get_info() {
-            Ok((free, total)) => Memory { free: Some(free as u64), total: Some(total as u64) },
+            // What the pool keeps for the next allocation is as good as free.
+            Ok((free, total)) => Memory { free: Some(free as u64 + kept(cuda)), total: Some(total as u64) },
             Err(_) => Memory::default(),
         },
         #[cfg(feature = "metal")]

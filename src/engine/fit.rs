@@ -1,13 +1,13 @@
 //! What a model needs of a device's memory, known from its configuration alone: whether it fits, in which form, and what
-//! to do where it does not. Estimates, checked against measured peaks by `make soak`. Knows nothing of files or queues.
-
-use std::fmt;
+//! to do where it does not. Estimates; `make soak` holds a real run against them. Knows nothing of files or queues.
 
 use anyhow::{Result, bail};
 use candle_core::Device;
 
+use crate::download::bytes_text;
 use crate::engine::device::{Memory, memory};
 use crate::engine::session::{ENCODER_CACHE_BYTES, PATCHES_PER_PASS, PREFILL_CHUNK};
+use crate::model::nn::attention::QUERY_BLOCK;
 use crate::model::nn::weights::{Hold, Holding};
 use crate::model::qwen2_5_omni::config::Config;
 use crate::model::qwen2_5_omni::thinker::Thinker;
@@ -24,9 +24,6 @@ pub enum HoldChoice {
 
 /// A prompt and an answer that "fits" is judged by: about a minute of video with its sound, and a short answer.
 pub const TYPICAL: Load = Load { prompt: 4096, answer: 64 };
-
-/// Memory that one query row's scores may take at a time: the attention door's blocks of queries.
-const QUERY_BLOCK: u64 = 128;
 
 /// Length of a request in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +47,8 @@ pub struct Need {
     working: u64,
     /// Intermediate results per token of the prompt.
     working_per_token: u64,
+    /// The encoders' outputs per token, kept for reuse up to a limit.
+    kept_per_token: u64,
 }
 
 impl Need {
@@ -70,16 +69,17 @@ impl Need {
             cache_per_token: product(&[2, text.num_hidden_layers, text.num_key_value_heads, text.head_dim()]) * number,
             capture_per_pair: layers_heads * 4,
             working: text_pass.max(vision_pass),
-            // The row of embeddings twice, scores of one block of queries twice, and the encoders' outputs kept for reuse.
-            working_per_token: 3 * text.hidden_size as u64 * number
-                + 2 * 4 * QUERY_BLOCK * text.num_attention_heads as u64,
+            // The row of embeddings twice, and the scores of one block of queries twice.
+            working_per_token: 2 * text.hidden_size as u64 * number
+                + 2 * 4 * product(&[QUERY_BLOCK, text.num_attention_heads]),
+            kept_per_token: text.hidden_size as u64 * number,
         })
     }
 
     /// Everything that answering `load` takes beside the weights: on the device, and in host memory.
     pub fn answering(&self, load: Load) -> (u64, u64) {
         let (prompt, answer) = (load.prompt as u64, load.answer as u64);
-        let kept = (ENCODER_CACHE_BYTES as u64).min(self.working_per_token * prompt);
+        let kept = (ENCODER_CACHE_BYTES as u64).min(self.kept_per_token * prompt);
         let on_device =
             self.cache_per_token * (prompt + answer) + self.working + self.working_per_token * prompt + kept;
         (on_device, self.capture_per_pair * answer * (prompt + answer / 2))
@@ -151,19 +151,20 @@ fn pick(forms: &[Fit], room: Memory) -> Result<ChosenHold> {
         return Ok(ChosenHold { hold: first.hold, why: "free memory is unknown".into() });
     };
     if let Some(fits) = forms.iter().find(|form| form.all <= free) {
-        let (name, need, free) = (fits.hold.name(), Size(fits.all), Size(free));
-        let why = match forms.iter().take_while(|form| form.all > free.0).last() {
+        let larger = forms.iter().take_while(|form| form.all > free).last();
+        let (name, need, free) = (fits.hold.name(), bytes_text(fits.all), bytes_text(free));
+        let why = match larger {
             None => format!("{name} needs {need} with a minute of video, {free} are free"),
             Some(larger) => format!(
                 "{name} needs {need} with a minute of video and fits; {} needs {}, {free} are free",
                 larger.hold.name(),
-                Size(larger.all)
+                bytes_text(larger.all)
             ),
         };
         return Ok(ChosenHold { hold: fits.hold, why });
     }
     if last.weights <= free {
-        let (name, all, free) = (last.hold.name(), Size(last.all), Size(free));
+        let (name, all, free) = (last.hold.name(), bytes_text(last.all), bytes_text(free));
         let why = format!("{name} is the smallest form; {all} with a minute of video is more than the {free} free");
         return Ok(ChosenHold { hold: last.hold, why });
     }
@@ -179,39 +180,40 @@ fn asked_for(wanted: Fit, forms: &[Fit], room: Memory) -> Result<ChosenHold> {
 }
 
 fn too_large(wanted: Fit, forms: &[Fit], free: u64) -> String {
-    let (name, weights, free) = (wanted.hold.name(), Size(wanted.weights), Size(free));
-    let way_out = match forms.iter().find(|form| form.weights <= free.0) {
-        Some(smaller) => format!("--dtype {} needs {}", smaller.hold.name(), Size(smaller.weights)),
+    let way_out = match forms.iter().find(|form| form.weights <= free) {
+        Some(smaller) => format!("--dtype {} needs {}", smaller.hold.name(), bytes_text(smaller.weights)),
         None => "free some memory, or take a smaller model".into(),
     };
+    let (name, weights, free) = (wanted.hold.name(), bytes_text(wanted.weights), bytes_text(free));
     format!("the weights need {weights} as {name}, {free} are free: {way_out}")
 }
 
-/// What fits and what does not, in one line for a list of models: `needs 9.4 GB as f16, 8.0 GB free: q4k fits (3.9 GB)`.
+/// What fits and what does not, in one line for a list of models: `needs 9.4 GB as f16, 8.00 GB free: q4k fits (3.9 GB)`.
 pub fn summary(config: &Config, device: &Device) -> Result<String> {
     Ok(line(&forms(config, device)?, memory(device)))
 }
 
 fn line(forms: &[Fit], room: Memory) -> String {
     let (Some(first), Some(free)) = (forms.first(), room.free) else {
-        return forms.iter().map(|f| format!("{} {}", f.hold.name(), Size(f.all))).collect::<Vec<_>>().join(", ");
+        return forms.iter().map(|f| format!("{} {}", f.hold.name(), bytes_text(f.all))).collect::<Vec<_>>().join(", ");
     };
     let fits = forms.iter().find(|form| form.all <= free);
     // What the files are in: the form that people name a model's size by.
     let usual = forms.iter().find(|form| matches!(form.hold, Hold::F16 | Hold::Bf16)).unwrap_or(first);
-    let (name, need, free) = (usual.hold.name(), Size(usual.all), Size(free));
+    let loads = forms.last().is_some_and(|least| least.weights <= free);
+    let (name, need, free) = (usual.hold.name(), bytes_text(usual.all), bytes_text(free));
     match fits {
         Some(form) if form.hold == usual.hold || form.hold == Hold::F32 => {
-            format!("needs {} as {}, {free} free: fits", Size(form.all), form.hold.name())
+            format!("needs {} as {}, {free} free: fits", bytes_text(form.all), form.hold.name())
         }
-        Some(form) => format!("needs {need} as {name}, {free} free: {} fits ({})", form.hold.name(), Size(form.all)),
-        None => match forms.last() {
-            Some(least) if least.weights <= free.0 => {
-                format!("needs {} even as {}, {free} free: short clips only", Size(least.all), least.hold.name())
-            }
-            Some(least) => format!("needs {} even as {}, {free} free: too large", Size(least.all), least.hold.name()),
-            None => String::new(),
-        },
+        Some(form) => {
+            format!("needs {need} as {name}, {free} free: {} fits ({})", form.hold.name(), bytes_text(form.all))
+        }
+        None => {
+            let least = forms.last().unwrap_or(first);
+            let verdict = if loads { "short clips only" } else { "too large" };
+            format!("needs {} even as {}, {free} free: {verdict}", bytes_text(least.all), least.hold.name())
+        }
     }
 }
 
@@ -227,23 +229,12 @@ pub fn check_request(need: &Need, load: Load, held: u64, device: &Device) -> Res
                 "a prompt of {} tokens needs {} beside the model, {} are free: give a shorter clip, fewer frames (--fps), \
                  smaller ones (--max-pixels), or hold the model smaller (--dtype q8_0 or q4k)",
                 load.prompt,
-                Size(*wanted),
-                Size(free)
+                bytes_text(*wanted),
+                bytes_text(free)
             );
         }
     }
     Ok(())
-}
-
-/// Bytes as people read them: `9.4 GB`, `310 MB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-pub struct Size(pub u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.0 as f64;
-        if bytes >= 1e9 { write!(f, "{:.1} GB", bytes / 1e9) } else { write!(f, "{:.0} MB", bytes / 1e6) }
-    }
 }
 
 #[cfg(test)]
@@ -270,13 +261,13 @@ mod tests {
         }
         let why = pick(&forms, room(9)).unwrap().why;
         assert!(
-            why.contains("6.0 GB") && why.contains("f16 needs 10.0 GB") && why.contains("9.0 GB are free"),
+            why.contains("6.00 GB") && why.contains("f16 needs 10.0 GB") && why.contains("9.00 GB are free"),
             "{why}"
         );
         // The weights fit, a minute of video may not: loaded, and said.
         assert!(pick(&forms, Memory { free: Some(3 * GB + 1), total: None }).unwrap().why.contains("more than"));
         let refused = pick(&forms, room(2)).unwrap_err().to_string();
-        assert!(refused.contains("3.0 GB as q4k") && refused.contains("2.0 GB are free"), "{refused}");
+        assert!(refused.contains("3.00 GB as q4k") && refused.contains("2.00 GB are free"), "{refused}");
         assert_eq!(pick(&forms, Memory::default()).unwrap().hold, Hold::F32);
     }
 
@@ -285,7 +276,7 @@ mod tests {
         let forms = sizes([20, 10, 6, 4]);
         assert_eq!(asked_for(forms[1], &forms, room(9)).unwrap().hold, Hold::F16);
         let refused = asked_for(forms[1], &forms, room(8)).unwrap_err().to_string();
-        assert!(refused.contains("9.0 GB as f16") && refused.contains("--dtype q8_0 needs 5.0 GB"), "{refused}");
+        assert!(refused.contains("9.00 GB as f16") && refused.contains("--dtype q8_0 needs 5.00 GB"), "{refused}");
         let refused = asked_for(forms[0], &forms, room(1)).unwrap_err().to_string();
         assert!(refused.contains("smaller model"), "{refused}");
     }
@@ -295,9 +286,9 @@ mod tests {
         let forms = sizes([20, 10, 6, 4]);
         assert_eq!(line(&forms, room(30)), "needs 20.0 GB as f32, 30.0 GB free: fits");
         assert_eq!(line(&forms, room(12)), "needs 10.0 GB as f16, 12.0 GB free: fits");
-        assert_eq!(line(&forms, room(8)), "needs 10.0 GB as f16, 8.0 GB free: q8_0 fits (6.0 GB)");
-        assert_eq!(line(&forms, room(3)), "needs 4.0 GB even as q4k, 3.0 GB free: short clips only");
-        assert_eq!(line(&forms, room(2)), "needs 4.0 GB even as q4k, 2.0 GB free: too large");
-        assert_eq!(line(&forms, Memory::default()), "f32 20.0 GB, f16 10.0 GB, q8_0 6.0 GB, q4k 4.0 GB");
+        assert_eq!(line(&forms, room(8)), "needs 10.0 GB as f16, 8.00 GB free: q8_0 fits (6.00 GB)");
+        assert_eq!(line(&forms, room(3)), "needs 4.00 GB even as q4k, 3.00 GB free: short clips only");
+        assert_eq!(line(&forms, room(2)), "needs 4.00 GB even as q4k, 2.00 GB free: too large");
+        assert_eq!(line(&forms, Memory::default()), "f32 20.0 GB, f16 10.0 GB, q8_0 6.00 GB, q4k 4.00 GB");
     }
 }

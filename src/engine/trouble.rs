@@ -3,7 +3,8 @@
 
 use anyhow::{Error, anyhow};
 
-use crate::engine::fit::{self, Size};
+use crate::download::bytes_text;
+use crate::engine::fit;
 use crate::engine::session::Session;
 
 /// What stopped a run.
@@ -61,7 +62,7 @@ pub fn after(error: Error, session: &mut Session) -> (Trouble, Error) {
         Trouble::OutOfMemory => {
             let smaller = match smaller_form(session) {
                 Some(form) => {
-                    format!(", or hold the model as {} ({}; --dtype {0})", form.hold.name(), Size(form.weights))
+                    format!(", or hold the model as {} ({}; --dtype {0})", form.hold.name(), bytes_text(form.weights))
                 }
                 None => String::new(),
             };

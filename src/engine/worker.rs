@@ -148,8 +148,9 @@ struct Loaded {
 
 /// Loads a model in the place of the one there is. Where that fails, the old one stays, or comes back.
 fn replace(loaded: &mut Option<Loaded>, options: LoadOptions, desk: &Desk, notify: &(dyn Fn(Event) + Send + Sync)) {
-    // What is wrong with small files is known while the old model is still there.
-    let failed = match guarded(|| Session::check(&options)) {
+    // What is wrong with small files is known while an old model is still there.
+    let checked = if loaded.is_some() { guarded(|| Session::check(&options)) } else { Ok(()) };
+    let failed = match checked {
         Ok(()) => {
             // The old weights go first: two models need not fit at once.
             let old = loaded.take().map(|old| old.options);

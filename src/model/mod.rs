@@ -8,14 +8,16 @@ pub mod nn;
 pub mod qwen2_5_omni;
 pub mod tokenizer;
 
-/// The configuration of a published checkpoint that this program knows without having it, by hub id: what it would need
-/// can be said before anything is downloaded.
+/// Published checkpoints by hub id, with the text of their configuration: what one would need can be said before anything
+/// is downloaded.
+pub const RELEASED: [(&str, &str); 2] = [
+    ("Qwen/Qwen2.5-Omni-3B", include_str!("../../assets/released/qwen2.5-omni-3b.json")),
+    ("Qwen/Qwen2.5-Omni-7B", include_str!("../../assets/released/qwen2.5-omni-7b.json")),
+];
+
+/// The configuration of one of [`RELEASED`].
 pub fn released(id: &str) -> Option<qwen2_5_omni::config::Config> {
-    let text = match id {
-        "Qwen/Qwen2.5-Omni-3B" => include_str!("../../assets/released/qwen2.5-omni-3b.json"),
-        "Qwen/Qwen2.5-Omni-7B" => include_str!("../../assets/released/qwen2.5-omni-7b.json"),
-        _ => return None,
-    };
+    let (_, text) = RELEASED.into_iter().find(|(known, _)| *known == id)?;
     qwen2_5_omni::config::Config::parse(text, std::path::Path::new(id)).ok()
 }
 

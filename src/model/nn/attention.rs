@@ -14,7 +14,7 @@ use crate::model::nn::tap::{Observed, Rows, Site, Tower};
 
 /// Query rows computed at a time: bounds the scores to rows × keys whatever the prompt's length, and keeps one
 /// block of them near the cache.
-const QUERY_BLOCK: usize = 128;
+pub const QUERY_BLOCK: usize = 128;
 
 /// Scaled dot-product attention with grouped key/value heads.
 ///

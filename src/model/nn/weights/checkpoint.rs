@@ -1,5 +1,5 @@
 //! A checkpoint folder as a source of weights. Every tensor that a model asks for and every tensor that the files hold is
-//! accounted for. Knows nothing of any architecture.
+//! accounted for. Knows nothing of any architecture, but for the name of the part that is read of a release in several.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
