@@ -3,6 +3,7 @@
 //! [`Command`]s. It deliberately draws nothing itself.
 
 mod downloads;
+mod exports;
 mod fonts;
 mod outlines;
 mod places;
@@ -29,6 +30,7 @@ use crate::state::{Media, Model, Run, State, file_name};
 use crate::ui;
 
 use downloads::Downloads;
+use exports::Exporter;
 use outlines::OutlineCache;
 use places::Places;
 use stats::FrameStats;
@@ -108,6 +110,7 @@ pub struct App {
     /// The words that were laid out last, and by which model.
     laid_out: Option<(Words, Arc<ModelInfo>)>,
     downloads: Downloads,
+    exporter: Exporter,
     /// How models are loaded: where, in which form, on how many threads.
     loading: LoadOptions,
     places: Places,
@@ -141,6 +144,7 @@ impl App {
             dialog_open: Arc::new(AtomicBool::new(false)),
             laid_out: None,
             downloads: Downloads::new(options.hub),
+            exporter: Exporter::default(),
             loading: options.model.clone().unwrap_or_else(|_| background(LoadOptions::new(""))),
             places: Places::load(options.places),
             outlines: OutlineCache::new(options.cache),
@@ -228,17 +232,6 @@ impl App {
                 }
             }
         }
-    }
-
-    /// Saves what is on the picture's place: the frame as the clip has it, and its heat map.
-    fn save_frame(&mut self, to: Option<PathBuf>) {
-        let position = self.state.playback.position_secs;
-        let Some(frame) = self.player.as_ref().and_then(|p| p.frame_at(position)) else { return };
-        let heat = ui::player::overlay(&self.state).map(|(heat, _)| heat);
-        let title = self.state.title().unwrap_or_default();
-        let stem = title.rsplit_once('.').map_or(title.as_str(), |(stem, _)| stem);
-        let proposal = format!("{stem} {:.3} s.png", frame.pts_secs());
-        workers::save_frame(frame, heat, to, proposal, self.notify());
     }
 
     /// Goes on where a long clip was left.
@@ -389,6 +382,7 @@ impl App {
                 }
             }
             Command::SaveFrame(path) => self.save_frame(path.clone()),
+            Command::Exports(command) => self.export(command),
             Command::Copy(text) => self.ctx.copy_text(text.clone()),
             _ => {}
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::clip::{AudioSource, FrameEdit, SoundEdit};
 use crate::event::FileUse;
+use crate::exports::ExportsCommand;
 use crate::prompt::Draft;
 use crate::settings::View;
 use crate::time::Span;
@@ -88,6 +89,8 @@ pub enum Command {
     Escape,
     /// Save the frame on screen as a PNG, here or where a dialog says.
     SaveFrame(Option<PathBuf>),
+    /// Write a video, or stop writing it.
+    Exports(ExportsCommand),
     /// Remove a notice.
     Dismiss(u64),
     /// Choose, fetch or stop fetching a model.
@@ -157,6 +160,8 @@ pub enum Key {
     Backspace,
     /// B.
     B,
+    /// E.
+    E,
     /// F.
     F,
     /// H.
@@ -256,6 +261,7 @@ shortcuts! {
     chord(Key::M), "M", "Mute or unmute" => Command::ToggleMute;
     chord(Key::H), "H", "Show or hide the heat maps" => Command::ToggleHeat;
     chord(Key::S), "S", "Save the frame as a PNG" => Command::SaveFrame(None);
+    ctrl(Key::E), "Ctrl+E", "Export the clip with its heat map as a video" => Command::Exports(ExportsCommand::Video(None));
     chord(Key::F), "F", "Full screen" => Command::ToggleFullscreen;
     ctrl(Key::Enter), "Ctrl+Enter", "Ask the question (in its field, Enter does)" => Command::Ask;
     ctrl(Key::Z), "Ctrl+Z", "Undo a change of words, sound or frames" => Command::Undo;

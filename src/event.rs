@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::capture::{AttentionRow, Share, ShareDetail};
 use crate::clip::ClipSpec;
 use crate::download::News;
+use crate::exports::ExportNews;
 use crate::heatmap::HeatMap;
 use crate::prompt::{Prompt, PromptText};
 use crate::provenance::Provenance;
@@ -383,6 +384,13 @@ pub enum Event {
     },
     /// News of models and downloads.
     Models(News),
+    /// News of what is being saved.
+    Export {
+        /// Counts videos: news of older ones is stale. 0 for a frame.
+        number: u64,
+        /// What happened.
+        news: ExportNews,
+    },
     /// Something the user should know and can live with.
     Note {
         /// One line.

@@ -94,7 +94,7 @@
 //! | picture ([`media::Playback`]) | FFmpeg's contexts for the picture | a bounded queue of frames; a seek makes what is queued stale |
 //! | sound ([`media::Playback`]) | FFmpeg's contexts for the sound, the writing end of a ring | fills the ring ahead of what is heard |
 //! | audio callback, or a clock without a sound card | the reading end | no lock, no allocation, no log; silence on underrun |
-//! | one per job (file dialogs, looking into files, lanes) | its job | tells the window by event |
+//! | one per job (file dialogs, looking into files, lanes, saving) | its job | tells the window by event; a video is written at a lower priority |
 //!
 //! # Errors
 //!
@@ -111,6 +111,7 @@ pub mod download;
 pub mod engine;
 pub mod event;
 pub mod export;
+pub mod exports;
 pub mod frame;
 pub mod gpu;
 pub mod heatmap;

@@ -1,6 +1,7 @@
 //! What the interface shows, and the only ways it changes: events from workers and commands of the user.
 //! Knows nothing of threads, toolkits, files or models; times are handed in, so that tests need no clock.
 
+mod exports;
 mod history;
 mod models;
 mod presets;
@@ -18,6 +19,7 @@ use crate::prompt::{self, Draft, Prompt, PromptText};
 use crate::provenance::{Kind, Provenance};
 use crate::settings::View;
 
+pub use exports::{Asked, Exports, Job};
 pub use models::{Download, Models, Stage as DownloadStage};
 pub use presets::{Condition, QUESTIONS};
 pub use transport::{SPEEDS, Selection, speed_text};
@@ -56,6 +58,8 @@ pub struct State {
     pub model: Model,
     /// The models that can be chosen, and the one that is being fetched.
     pub models: Models,
+    /// What is being saved.
+    pub exports: Exports,
     /// The newest question and what came of it.
     pub run: Option<Run>,
     /// Counts requests: events of older ones are stale.
@@ -354,6 +358,7 @@ impl State {
                 }
             }
             Event::Models(news) => self.models.apply(news),
+            Event::Export { number, news } => self.apply_export(number, news, now_secs),
             Event::Note { message } => self.notice(false, message),
             Event::ClipFailed { clip_id, message } => {
                 if clip_id == self.clip_id {
@@ -377,7 +382,9 @@ impl State {
             Command::ToggleKeySheet => self.key_sheet = !self.key_sheet,
             Command::ToggleFullscreen => self.fullscreen = !self.fullscreen,
             Command::Escape => {
-                if self.models.open {
+                if self.exports.asked.is_some() {
+                    self.exports.asked = None;
+                } else if self.models.open {
                     self.models.open = false;
                 } else if self.key_sheet {
                     self.key_sheet = false;
@@ -393,6 +400,7 @@ impl State {
                 }
             }
             Command::Models(command) => self.models.perform(command),
+            Command::Exports(command) => self.perform_export(command),
             Command::Dismiss(id) => self.notices.retain(|n| n.id != *id),
             _ => {
                 self.perform_transport(command);

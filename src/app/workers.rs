@@ -10,9 +10,6 @@ use super::outlines::OutlineCache;
 use crate::capture::project;
 use crate::clip::{AudioSource, ClipSpec};
 use crate::event::{Event, FileFacts, FileUse, Outline, SoundLanes};
-use crate::export::write_png;
-use crate::frame::{Planes, display_size};
-use crate::gpu::{Headless, OverlayFrame};
 use crate::media::{self, MediaEvent, Peaks, Probe};
 use crate::model::qwen2_5_omni::processor::mel::{LogMel, MelSpec};
 use crate::provenance::Provenance;
@@ -21,7 +18,7 @@ use crate::settings::Sampling;
 use crate::state::file_name;
 
 /// A dialog that closes faster than anyone can press a key was never shown.
-const NEVER_SHOWN: Duration = Duration::from_millis(250);
+pub(super) const NEVER_SHOWN: Duration = Duration::from_millis(250);
 
 /// What is said when no dialog can be shown.
 const NO_DIALOG: &str = "No file dialog could be opened: this desktop has no file portal. Install xdg-desktop-portal \
@@ -30,7 +27,12 @@ with a backend (such as xdg-desktop-portal-gtk) or zenity.";
 /// The log-mel of the released checkpoints (Whisper's): 25-ms windows every 10 ms, 128 bins, at most 300 s.
 const MEL: MelSpec = MelSpec { rate: 16_000, window: 400, hop: 160, bins: 128, padded: 4_800_000 };
 
-fn spawn(name: &str, notify: &(impl Fn(Event) + Clone + Send + 'static), work: impl FnOnce() + Send + 'static) {
+/// Starts a thread for one job.
+pub(super) fn spawn(
+    name: &str,
+    notify: &(impl Fn(Event) + Clone + Send + 'static),
+    work: impl FnOnce() + Send + 'static,
+) {
     if let Err(e) = std::thread::Builder::new().name(name.to_owned()).spawn(work) {
         notify(Event::Failed { message: format!("the system gave no thread ({name}): {e}") });
     }
@@ -167,37 +169,6 @@ pub(super) fn choose(purpose: FileUse, open: &Arc<AtomicBool>, notify: impl Fn(E
             }),
             None => {}
         }
-    });
-}
-
-/// Writes a frame as a PNG through the shaders, with its heat map if it has one; asks where when there is no path.
-pub(super) fn save_frame(
-    frame: Arc<dyn Planes>,
-    heat: Option<OverlayFrame>,
-    to: Option<PathBuf>,
-    proposal: String,
-    notify: impl Fn(Event) + Clone + Send + 'static,
-) {
-    let report = notify.clone();
-    spawn("save frame", &notify, move || {
-        let asked = Instant::now();
-        let dialog = rfd::FileDialog::new().set_title("Save the frame").set_file_name(proposal);
-        let Some(path) = to.or_else(|| dialog.save_file()) else {
-            if asked.elapsed() < NEVER_SHOWN {
-                report(Event::Failed { message: NO_DIALOG.to_owned() });
-            }
-            return;
-        };
-        let path = if path.extension().is_some() { path } else { path.with_extension("png") };
-        let size = display_size(&*frame);
-        let saved = Headless::new()
-            .and_then(|mut gpu| gpu.render_rgba(&*frame, heat.as_ref(), size))
-            .map_err(anyhow::Error::from)
-            .and_then(|rgba| write_png(&path, size, &rgba));
-        report(match saved {
-            Ok(()) => Event::Note { message: format!("The frame is in {}", path.display()) },
-            Err(e) => Event::Failed { message: format!("The frame was not saved: {e:#}") },
-        });
     });
 }
 

@@ -202,7 +202,7 @@ pub fn thread_pool(threads: Option<usize>, background: bool) -> Result<rayon::Th
 }
 
 /// Lowers the scheduling priority of the calling thread, so that the interface and the sound go first.
-fn lower_priority() {
+pub fn lower_priority() {
     #[cfg(target_os = "linux")]
     #[allow(unsafe_code, reason = "there is no safe binding for a thread's own nice value")]
     // SAFETY: setpriority takes no pointers; 0 names the calling thread on Linux. A refusal changes nothing.

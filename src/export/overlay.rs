@@ -1,36 +1,38 @@
 //! The clip with its attention laid over it: a video with sound, and the one frame that drew most.
-//! Knows nothing of models; draws with the same shaders as the window.
+//! Knows nothing of models; draws with the same shaders as the window, off screen.
+
+mod pictures;
+mod sound;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use crate::capture::project;
-use crate::clip::{AudioSource, ClipSpec, FrameEdit};
+use crate::clip::ClipSpec;
 use crate::event::Answer;
 use crate::export::write_png;
-use crate::frame::{ChromaSiting, ColorInfo, Matrix, PixelLayout, Plane, Planes, RgbImage, display_size};
-use crate::gpu::colormap::ColorMap;
 use crate::gpu::headless::HEADLESS_FORMAT;
-use crate::gpu::strip::{Background, heat_columns, wave_columns};
+use crate::gpu::strip::{Background, heat_columns};
 use crate::gpu::{Headless, OverlayFrame, OverlayStyle, StripFrame, StripRenderer};
 use crate::heatmap::{HeatMap, Scales};
-use crate::media::{
-    AudioParams, EncodeSpeed, Encoder, MediaError, Soundtrack, VideoParams, VideoReader, probe, sample_clip,
-};
+use crate::media::{EncodeSpeed, Encoder, VideoParams};
 use crate::provenance::{AudioLine, Provenance};
 use crate::settings::{Sampling, View};
 use crate::time::Span;
 
-/// Longest part that is drawn, in seconds; a longer clip is cut here.
+use pictures::Pictures;
+use sound::{SOUND, Sound, stop_if};
+
+/// Longest part that is drawn beside an answer on the command line, in seconds; a longer clip is cut here.
 const MOST_SECS: f64 = 600.0;
-/// Largest picture of the overlay video.
-const MOST_SIZE: [f64; 2] = [1280.0, 720.0];
+/// Most pixels of the picture: what the encoder takes, less room for the lane.
+const MOST_PIXELS: u32 = 60 << 20;
+/// Longest side that encoders take, in pixels.
+const MOST_SIDE: u32 = 16_384;
 /// Height of the sound lane in pixels.
 const LANE: u32 = 72;
-/// Sound of the overlay video.
-const SOUND: AudioParams = AudioParams { rate: 48_000, channels: 2 };
 /// Colours of the sound lane, gamma-encoded RGB.
 const GROUND: [f32; 3] = [0.07, 0.08, 0.10];
 const SIGNAL: [f32; 3] = [0.62, 0.66, 0.72];
@@ -44,19 +46,21 @@ pub struct PlacedMap<'a> {
     pub provenance: &'a Provenance,
     /// How cells are drawn.
     pub style: OverlayStyle,
+    quantile: f32,
     scales: Scales,
 }
 
-/// The scales end at this quantile of the cells, as in the window: a single cell that takes it all would leave the
-/// others dark.
-const QUANTILE: f32 = View::DEFAULT_QUANTILE;
-
 impl<'a> PlacedMap<'a> {
-    /// A key distribution `[keys]` put back on picture and sound.
+    /// A key distribution `[keys]` put back on picture and sound, in the style that the window begins with.
     pub fn new(mean: &[f32], provenance: &'a Provenance) -> Self {
-        let map = project(mean, provenance);
+        Self::of(project(mean, provenance), provenance, OverlayStyle::default(), View::DEFAULT_QUANTILE)
+    }
+
+    /// A map as it is. Its scales end at `quantile` of its cells: a single cell that takes it all would leave the others
+    /// dark.
+    pub fn of(map: HeatMap, provenance: &'a Provenance, style: OverlayStyle, quantile: f32) -> Self {
         let scales = Scales::of(&map);
-        Self { map, provenance, style: OverlayStyle::default(), scales }
+        Self { map, provenance, style, quantile, scales }
     }
 
     /// The map over the picture that is on screen at `t_secs`; the scale is that of the whole clip.
@@ -69,7 +73,7 @@ impl<'a> PlacedMap<'a> {
             rows: grid.rows,
             cols: grid.cols,
             weights,
-            scale: self.scales.video(QUANTILE),
+            scale: self.scales.video(self.quantile),
             style: self.style,
         })
     }
@@ -95,6 +99,28 @@ pub struct Written {
     pub size: [u32; 2],
 }
 
+/// What an overlay video shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Overlay<'a> {
+    /// The clip.
+    pub clip: &'a ClipSpec,
+    /// How the model sampled it: shuffled frames are drawn as the model got them.
+    pub sampling: &'a Sampling,
+    /// The map over picture and sound; `None` draws the clip alone.
+    pub map: Option<&'a PlacedMap<'a>>,
+    /// The part that is drawn; `None` = the part of the clip that is used.
+    pub span: Option<Span>,
+}
+
+/// How far a video is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Frames written.
+    pub done: usize,
+    /// Frames in all.
+    pub all: usize,
+}
+
 /// Writes `video` (the clip with the answer's mean attention moving over picture and sound) and `still` (its
 /// strongest frame). `None` when the clip has neither picture nor sound.
 pub fn overlay_files(
@@ -105,58 +131,128 @@ pub fn overlay_files(
     still: &Path,
 ) -> Result<Option<Written>> {
     let placed = PlacedMap::new(&answer.mean_attention(), &answer.provenance);
-    let mut gpu = Headless::new()?;
-    let sound = Sound::of(clip)?;
-    let mut pictures = Pictures::open(clip, sampling)?;
-    if matches!(pictures, Pictures::None) && sound.is_none() {
-        return Ok(None);
-    }
-    let span = span_of(clip, &pictures, sound.as_ref());
-    let fps = pictures.fps();
-    let size = pictures.size()?;
-    let lane = sound.as_ref().map(|s| s.lane(&mut gpu, &placed, span, size[0])).transpose()?;
-    let canvas = [size[0], if pictures.exist() { size[1] } else { 0 } + lane.as_ref().map_or(0, |_| LANE)];
-    let params = VideoParams { speed: EncodeSpeed::Fast, ..VideoParams::new(canvas[0], canvas[1], fps) };
-    let mut encoder = Encoder::create(video, params, sound.is_some().then_some(SOUND))?;
-    let step = f64::from(fps.1) / f64::from(fps.0);
-    let frames = ((span.duration_secs() / step).round() as usize).max(1);
-    let mut best: Option<(f64, Vec<u8>)> = None;
-    let wanted = placed.strongest_secs().unwrap_or(span.start_secs);
-    for i in 0..frames {
-        let t = span.start_secs + i as f64 * step;
-        let mut rgba = Vec::with_capacity((canvas[0] * canvas[1] * 4) as usize);
-        // Half a step of slack: a rounded frame rate must not show the frame before.
-        if let Some(frame) = pictures.at(t + 0.5 * step)? {
-            rgba = gpu.render_rgba(frame, placed.picture_at(t + 0.5 * step).as_ref(), size)?;
-        }
-        if let Some(lane) = &lane {
-            push_lane(&mut rgba, lane, canvas[0], (t - span.start_secs) / span.duration_secs().max(1e-9));
-        }
-        rgba.resize((canvas[0] * canvas[1] * 4) as usize, 0);
-        encoder.push_frame(&rgba)?;
-        if best.as_ref().is_none_or(|(at, _)| (t - wanted).abs() < (at - wanted).abs()) {
-            best = Some((t, rgba));
-        }
-    }
-    if let Some(sound) = &sound {
-        encoder.push_audio(sound.part(span))?;
-    }
-    let written =
-        Written { video_encoder: encoder.video_encoder(), audio_encoder: encoder.audio_encoder(), size: canvas };
-    encoder.finish()?;
-    if let Some((_, rgba)) = best {
-        write_png(still, canvas, &rgba)?;
-    }
+    let mut what = Overlay { clip, sampling, map: Some(&placed), span: None };
+    let Some(span) = what.whole(&|| false)? else { return Ok(None) };
+    what.span = Some(Span::new(span.start_secs, span.end_secs.min(span.start_secs + MOST_SECS)));
+    let (written, rgba) = what.write(video, placed.strongest_secs(), &|| false, &mut |_| {})?;
+    write_png(still, written.size, &rgba)?;
     Ok(Some(written))
 }
 
-/// The part of the clip that is drawn.
-fn span_of(clip: &ClipSpec, pictures: &Pictures, sound: Option<&Sound>) -> Span {
-    let start = clip.start_secs.unwrap_or(0.0);
-    let length = pictures.end_secs().or_else(|| sound.map(Sound::end_secs)).unwrap_or(start + 1.0);
-    let end = clip.end_secs.unwrap_or(f64::INFINITY).min(length).min(start + MOST_SECS);
-    Span::new(start, end.max(start))
+impl Overlay<'_> {
+    /// The part of the clip that is used, from its start to its end; `None` when there is neither picture nor sound.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or has no end.
+    pub fn whole(&self, cancel: &dyn Fn() -> bool) -> Result<Option<Span>> {
+        let pictures = Pictures::open(self.clip, self.sampling, None, cancel)?;
+        let start = self.clip.start_secs.unwrap_or(0.0);
+        // Another sound is cut to the picture's length; a still lasts as long as its sound.
+        let mut end = pictures.end_secs();
+        if end.is_none() {
+            end = sound::end_secs(self.clip, cancel)?;
+        }
+        let Some(end) = end.or(pictures.exist().then_some(start + STILL_SECS)) else { return Ok(None) };
+        let end = self.clip.end_secs.unwrap_or(f64::INFINITY).min(end);
+        if !end.is_finite() {
+            bail!("this clip has no end of its own: choose the part to write");
+        }
+        Ok(Some(Span::new(start, end.max(start))))
+    }
+
+    /// Writes the video at the clip's own size and frame rate, the sound's lane below it: whole or not at all. Returns
+    /// what was written and the RGBA pixels of the frame nearest to `still_secs` (by default the first one). `cancel` is
+    /// asked before every frame, `progress` is told after it.
+    ///
+    /// # Errors
+    /// [`MediaError::Cancelled`](crate::media::MediaError::Cancelled) when `cancel` said so; when the clip cannot be
+    /// read, drawn or written.
+    pub fn write(
+        &self,
+        video: &Path,
+        still_secs: Option<f64>,
+        cancel: &dyn Fn() -> bool,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Written, Vec<u8>)> {
+        let span = match self.span {
+            Some(span) => span,
+            None => match self.whole(cancel)? {
+                Some(span) => span,
+                None => bail!("the clip has neither picture nor sound"),
+            },
+        };
+        let mut gpu = Headless::new()?;
+        let mut pictures = Pictures::open(self.clip, self.sampling, Some(span.start_secs), cancel)?;
+        let side = gpu.device().limits().max_texture_dimension_2d.min(MOST_SIDE);
+        let size = pictures.size([side - LANE, MOST_PIXELS]);
+        let fps = pictures.fps();
+        let lane = self.lane(&mut gpu, span, size[0], cancel)?;
+        let mut sound = if lane.is_some() { Sound::open(self.clip, span.start_secs, cancel)? } else { None };
+        let canvas = [size[0], if pictures.exist() { size[1] } else { 0 } + if lane.is_some() { LANE } else { 0 }];
+        let params = VideoParams { speed: EncodeSpeed::Fast, ..VideoParams::new(canvas[0], canvas[1], fps) };
+        let mut encoder = Encoder::create(video, params, sound.is_some().then_some(SOUND))?;
+        let step = f64::from(fps.1) / f64::from(fps.0);
+        let all = ((span.duration_secs() / step).round() as usize).max(1);
+        let wanted = still_secs.unwrap_or(span.start_secs);
+        let mut best: Option<(f64, Vec<u8>)> = None;
+        let bytes = canvas[0] as usize * canvas[1] as usize * 4;
+        for done in 0..all {
+            stop_if(cancel)?;
+            let t = span.start_secs + done as f64 * step;
+            let mut rgba = Vec::with_capacity(bytes);
+            if let Some((frame, at)) = pictures.at(t)? {
+                let heat = self.map.and_then(|map| map.picture_at(at));
+                rgba = gpu.render_rgba(frame, heat.as_ref(), size)?;
+            }
+            if let Some(lane) = &lane {
+                push_lane(&mut rgba, lane, canvas[0], done as f64 * step / span.duration_secs().max(1e-9));
+            }
+            rgba.resize(bytes, 0);
+            encoder.push_frame(&rgba)?;
+            if let Some(sound) = &mut sound {
+                // Beside its pictures, so that neither waits for the other in memory.
+                encoder.push_audio(&sound.until((t + step).min(span.end_secs))?)?;
+            }
+            if best.as_ref().is_none_or(|(at, _)| (t - wanted).abs() < (at - wanted).abs()) {
+                best = Some((t, rgba));
+            }
+            progress(Progress { done: done + 1, all });
+        }
+        let written =
+            Written { video_encoder: encoder.video_encoder(), audio_encoder: encoder.audio_encoder(), size: canvas };
+        encoder.finish()?;
+        Ok((written, best.map(|(_, rgba)| rgba).unwrap_or_default()))
+    }
+
+    /// The pixels of the sound's lane, `[LANE, width, 4]`: waveform with the audio tokens' attention. `None` for a clip
+    /// without sound.
+    fn lane(&self, gpu: &mut Headless, span: Span, width: u32, cancel: &dyn Fn() -> bool) -> Result<Option<Vec<u8>>> {
+        let columns = (width as usize).min(StripRenderer::MAX_COLUMNS);
+        let Some(wave) = Sound::outline(self.clip, span, columns, cancel)? else { return Ok(None) };
+        let line: Option<(&AudioLine, &Vec<f32>)> =
+            self.map.and_then(|placed| placed.provenance.audios.first().zip(placed.map.audios.first()));
+        let heat =
+            line.map(|(line, weights)| heat_columns(weights, (0..weights.len()).map(|i| line.span(i)), span, columns));
+        let style = self.map.map(|placed| placed.style).unwrap_or_default();
+        let frame = StripFrame {
+            columns,
+            background: Background::Wave(wave.into()),
+            heat: heat.map_or_else(|| Arc::from([]), Arc::from),
+            scale: self.map.map_or(0.0, |placed| placed.scales.audio(placed.quantile)),
+            gamma: style.gamma,
+            opacity: 1.0,
+            map: style.map,
+            ground: GROUND,
+            signal: SIGNAL,
+        };
+        let mut strip = StripRenderer::new(gpu.device(), HEADLESS_FORMAT);
+        strip.prepare(gpu.device(), gpu.queue(), &frame, LANE as f32);
+        Ok(Some(gpu.read_pass([width, LANE], |pass| strip.draw(pass))?))
+    }
 }
+
+/// How long a picture without any sound is shown, in seconds.
+const STILL_SECS: f64 = 1.0;
 
 /// Appends the lane's rows with the playhead at `at` (0…1) of its width.
 fn push_lane(rgba: &mut Vec<u8>, lane: &[u8], width: u32, at: f64) {
@@ -164,222 +260,6 @@ fn push_lane(rgba: &mut Vec<u8>, lane: &[u8], width: u32, at: f64) {
     for row in lane.chunks_exact(width as usize * 4) {
         let start = rgba.len();
         rgba.extend_from_slice(row);
-        rgba[start + head * 4..start + (head + 2) * 4].fill(255);
-    }
-}
-
-/// A clip's sound at the overlay video's rate.
-struct Sound {
-    /// `[samples, 2]`, interleaved, from t = 0.
-    samples: Vec<f32>,
-}
-
-impl Sound {
-    fn of(clip: &ClipSpec) -> Result<Option<Self>> {
-        let mut reader = match Soundtrack::open(clip, SOUND.rate, SOUND.channels, &|| false) {
-            Err(MediaError::NoAudio(_)) if matches!(clip.audio, AudioSource::Original { .. }) => return Ok(None),
-            opened => match opened? {
-                None => return Ok(None),
-                Some(sound) => sound,
-            },
-        };
-        let most = (MOST_SECS * f64::from(SOUND.rate)) as usize * SOUND.channels;
-        let mut samples = Vec::new();
-        while let Some(chunk) = reader.next_chunk()? {
-            let at = chunk.start.max(0) as usize * SOUND.channels;
-            if at >= most {
-                break;
-            }
-            let skip = (-chunk.start).max(0) as usize * SOUND.channels;
-            // A gap in the file is silence.
-            samples.resize(at, 0.0);
-            samples.extend(chunk.samples.iter().skip(skip).take(most - at));
-        }
-        Ok(Some(Self { samples }))
-    }
-
-    fn end_secs(&self) -> f64 {
-        self.samples.len() as f64 / SOUND.channels as f64 / f64::from(SOUND.rate)
-    }
-
-    /// The samples of a span, interleaved.
-    fn part(&self, span: Span) -> &[f32] {
-        let at = |t: f64| ((t * f64::from(SOUND.rate)).round() as usize * SOUND.channels).min(self.samples.len());
-        &self.samples[at(span.start_secs)..at(span.end_secs)]
-    }
-
-    /// The lane's pixels, `[LANE, width, 4]`: waveform with the audio tokens' attention.
-    fn lane(&self, gpu: &mut Headless, placed: &PlacedMap<'_>, span: Span, width: u32) -> Result<Vec<u8>> {
-        let mono: Vec<f32> = self.samples.as_chunks::<2>().0.iter().map(|[l, r]| f32::midpoint(*l, *r)).collect();
-        let columns = (width as usize).min(StripRenderer::MAX_COLUMNS);
-        let wave = wave_columns(&mono, 0.0, f64::from(SOUND.rate), span, columns);
-        let line: Option<(&AudioLine, &Vec<f32>)> = placed.provenance.audios.first().zip(placed.map.audios.first());
-        let heat =
-            line.map(|(line, weights)| heat_columns(weights, (0..weights.len()).map(|i| line.span(i)), span, columns));
-        let frame = StripFrame {
-            columns,
-            background: Background::Wave(wave.into()),
-            heat: heat.map_or_else(|| Arc::from([]), Arc::from),
-            scale: placed.scales.audio(QUANTILE),
-            gamma: 1.0,
-            opacity: 1.0,
-            map: ColorMap::default(),
-            ground: GROUND,
-            signal: SIGNAL,
-        };
-        let mut strip = StripRenderer::new(gpu.device(), HEADLESS_FORMAT);
-        strip.prepare(gpu.device(), gpu.queue(), &frame, LANE as f32);
-        Ok(gpu.read_pass([width, LANE], |pass| strip.draw(pass))?)
-    }
-}
-
-/// The pictures of a clip as they are shown: what the frame edit makes of the file.
-enum Pictures {
-    /// No picture.
-    None,
-    /// Frames of a file, in order.
-    File {
-        reader: Box<VideoReader>,
-        shown: Option<Box<dyn Planes>>,
-        next: Option<Box<dyn Planes>>,
-        end_secs: f64,
-        fps: f64,
-    },
-    /// Frames held in memory (shuffled, or one for all time), each shown from its time on.
-    List { frames: Vec<Held>, end_secs: f64 },
-}
-
-impl Pictures {
-    fn open(clip: &ClipSpec, sampling: &Sampling) -> Result<Self> {
-        let Some(path) = &clip.video else { return Ok(Self::None) };
-        let about = probe(path)?;
-        let Some(video) = &about.video else { return Ok(Self::None) };
-        let end_secs = about.duration_secs.unwrap_or(1.0);
-        if matches!(clip.frames, FrameEdit::Shuffle { .. } | FrameEdit::Reverse) {
-            // What the model got, in the order it got it.
-            let silent = ClipSpec { audio: AudioSource::None, ..clip.clone() };
-            let (sampled, _) = sample_clip(&silent, sampling, &|| false)?;
-            let sampled = sampled.video.context("the clip has no frames")?;
-            let frames = sampled.frames.into_iter().zip(sampled.pts_secs).map(|(f, t)| Held::new(&f, t)).collect();
-            return Ok(Self::List { frames, end_secs });
-        }
-        let mut reader = VideoReader::open(path)?;
-        if let Some(start) = clip.start_secs {
-            reader.seek(start)?;
-        }
-        let first =
-            reader.next_frame()?.with_context(|| format!("no frame in the chosen part ({})", path.display()))?;
-        if clip.frames == FrameEdit::Black {
-            let [width, height] = display_size(&first).map(|n| n as usize);
-            let black = RgbImage { width, height, data: vec![0; width * height * 3] };
-            return Ok(Self::List { frames: vec![Held::new(&black, f64::NEG_INFINITY)], end_secs });
-        }
-        let mut file = Self::File {
-            reader: Box::new(reader),
-            shown: Some(Box::new(first)),
-            next: None,
-            end_secs,
-            fps: video.fps.unwrap_or(25.0),
-        };
-        if let (Self::File { reader, next, .. }, FrameEdit::Keep) = (&mut file, clip.frames) {
-            *next = reader.next_frame()?.map(|f| Box::new(f) as _);
-        }
-        Ok(file)
-    }
-
-    fn exist(&self) -> bool {
-        !matches!(self, Self::None)
-    }
-
-    fn end_secs(&self) -> Option<f64> {
-        match self {
-            Self::None => None,
-            Self::File { end_secs, .. } | Self::List { end_secs, .. } => Some(*end_secs),
-        }
-    }
-
-    /// Frame rate of the overlay video: the file's own up to 30, or what a moving playhead needs.
-    fn fps(&self) -> (u32, u32) {
-        match self {
-            Self::File { fps, .. } => ((fps.clamp(10.0, 30.0) * 1000.0).round() as u32, 1000),
-            Self::None | Self::List { .. } => (15, 1),
-        }
-    }
-
-    /// Size of the drawn picture: as shown, within bounds, even.
-    fn size(&self) -> Result<[u32; 2]> {
-        let natural = match self {
-            Self::None => [960, 0],
-            Self::File { shown, .. } => display_size(shown.as_deref().context("no frame")?),
-            Self::List { frames, .. } => display_size(frames.first().context("no frame")?),
-        };
-        let [w, h] = natural.map(f64::from);
-        let shrink = (MOST_SIZE[0] / w).min(MOST_SIZE[1] / h.max(1.0)).min(1.0);
-        // Small clips grow by whole factors, so that the token grid and the lane can be read.
-        let grow = if h > 0.0 { (480.0 / h).floor().clamp(1.0, 4.0) } else { 1.0 };
-        Ok([w, h].map(|n| ((n * shrink * grow / 2.0).round() * 2.0) as u32))
-    }
-
-    /// The newest frame that is not later than `t_secs`; the first one before that.
-    fn at(&mut self, t_secs: f64) -> Result<Option<&dyn Planes>> {
-        match self {
-            Self::None => Ok(None),
-            Self::List { frames, .. } => {
-                let after = frames.partition_point(|f| f.pts_secs <= t_secs);
-                Ok(frames.get(after.saturating_sub(1)).map(|f| f as _))
-            }
-            Self::File { reader, shown, next, .. } => {
-                while next.as_ref().is_some_and(|f| f.pts_secs() <= t_secs) {
-                    *shown = next.take();
-                    *next = reader.next_frame()?.map(|f| Box::new(f) as _);
-                }
-                Ok(shown.as_deref())
-            }
-        }
-    }
-}
-
-/// An upright picture in square pixels, held in memory.
-struct Held {
-    width: u32,
-    height: u32,
-    rgba: Vec<u8>,
-    pts_secs: f64,
-}
-
-impl Held {
-    fn new(image: &RgbImage, pts_secs: f64) -> Self {
-        let rgba = image.data.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
-        Self { width: image.width as u32, height: image.height as u32, rgba, pts_secs }
-    }
-}
-
-impl Planes for Held {
-    fn size(&self) -> [u32; 2] {
-        [self.width, self.height]
-    }
-
-    fn layout(&self) -> PixelLayout {
-        PixelLayout::Rgba8
-    }
-
-    fn color(&self) -> ColorInfo {
-        ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Center }
-    }
-
-    fn planes(&self) -> Vec<Plane<'_>> {
-        vec![Plane { data: &self.rgba, stride: self.width as usize * 4, width: self.width, height: self.height }]
-    }
-
-    fn pts_secs(&self) -> f64 {
-        self.pts_secs
-    }
-
-    fn rotation_degrees(&self) -> u16 {
-        0
-    }
-
-    fn pixel_aspect(&self) -> f64 {
-        1.0
+        rgba[start + head * 4..start + (head + 2).min(width as usize) * 4].fill(255);
     }
 }

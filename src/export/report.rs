@@ -40,7 +40,9 @@ fn page(request: &Request, answer: &Answer, model: &ModelInfo, overlay: Option<&
         ),
     );
     if let Some(written) = overlay {
-        let [width, height] = written.size;
+        // Small clips are shown larger by whole factors, so that the token grid can be read.
+        let grow = (480 / written.size[1].max(1)).clamp(1, 4);
+        let [width, height] = written.size.map(|n| n * grow);
         put(
             &mut body,
             format_args!(

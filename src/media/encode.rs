@@ -60,8 +60,9 @@ pub struct AudioParams {
 
 /// A file being written.
 ///
-/// The container follows the extension: `.mp4` holds H.264 (libx264, else libopenh264, else VP9) and AAC, its index
-/// at the front; `.webm` holds VP9 and Opus. Pictures are converted and tagged as BT.709, limited range, 4:2:0.
+/// The container follows the extension: `.mp4` holds H.264, which plays everywhere, and AAC, its index at the front;
+/// `.webm` holds VP9 and Opus. The encoder is the first of a list, best first, that this FFmpeg has and that opens:
+/// libx264, libopenh264, the system's own (macOS, Windows), VP9. Pictures are converted and tagged as BT.709, limited range, 4:2:0.
 /// Everything goes to a temporary file beside the target, which takes its name in [`finish`](Self::finish); dropping
 /// an unfinished encoder leaves nothing.
 pub struct Encoder {
@@ -135,8 +136,14 @@ impl Encoder {
         raw::clear_last_line();
         let format = if webm { "webm" } else { "mp4" };
         let mut output = ffmpeg::format::output_as(&format!("file:{name}"), format).map_err(failed)?;
-        let video = VideoTrack::new(&mut output, video, webm).map_err(|e| in_file(path, e))?;
-        let audio = audio.map(|a| AudioTrack::new(&mut output, a, webm).map_err(|e| in_file(path, e))).transpose()?;
+        let names = if webm { WEBM_VIDEO } else { MP4_VIDEO };
+        let video = VideoTrack::new(&mut output, video, names).map_err(|e| not_made(path, names, e))?;
+        let audio = audio
+            .map(|a| {
+                let wanted = if webm { &["libopus", "libvorbis"] } else { &["aac", "libopus"] };
+                AudioTrack::new(&mut output, a, webm).map_err(|e| not_made(path, wanted, e))
+            })
+            .transpose()?;
         let mut options = Dictionary::new();
         if !webm {
             options.set("movflags", "+faststart");
@@ -184,7 +191,9 @@ impl Encoder {
             return Err(MediaError::BadOutput { path: self.path.clone(), detail });
         }
         let Some(output) = &mut self.output else { return Ok(()) };
-        self.video.push(output, pixels, bytes).map_err(|e| in_file(&self.path, e))
+        self.video.push(output, pixels, bytes).map_err(|e| in_file(&self.path, e))?;
+        // A full disk is known here long before the end.
+        raw::write_error(output).map_or(Ok(()), |e| Err(in_file(&self.path, e)))
     }
 
     /// Appends sound: interleaved samples in −1…1 at the rate and channel count given in the beginning. Ignored in a
@@ -218,6 +227,19 @@ impl Encoder {
             .persist(&self.path)
             .map_err(|e| MediaError::Encode { path: self.path.clone(), detail: e.error.to_string() })?;
         Ok(())
+    }
+}
+
+/// Encoders of pictures in MP4, best first.
+const MP4_VIDEO: &[&str] = &["libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "libvpx-vp9"];
+/// Encoders of pictures in WebM, best first.
+const WEBM_VIDEO: &[&str] = &["libvpx-vp9", "libvpx"];
+
+/// What to say when no encoder of a list would open.
+fn not_made(path: &Path, wanted: &[&str], error: ffmpeg::Error) -> MediaError {
+    match error {
+        ffmpeg::Error::EncoderNotFound => MediaError::NoEncoder { path: path.to_owned(), wanted: wanted.join(", ") },
+        error => in_file(path, error),
     }
 }
 
@@ -260,9 +282,7 @@ fn drain(
 }
 
 impl VideoTrack {
-    fn new(output: &mut Output, params: VideoParams, webm: bool) -> Result<Self, ffmpeg::Error> {
-        let names: &[&'static str] =
-            if webm { &["libvpx-vp9", "libvpx"] } else { &["libx264", "libopenh264", "libvpx-vp9"] };
+    fn new(output: &mut Output, params: VideoParams, names: &[&'static str]) -> Result<Self, ffmpeg::Error> {
         let mut last = ffmpeg::Error::EncoderNotFound;
         for &name in names {
             match Self::with(output, params, name) {
@@ -509,5 +529,24 @@ fn take(frame: &frame::Audio, channels: usize, to: &mut Vec<f32>) {
     if frame.samples() > 0 {
         let floats = frame.data(0).as_chunks::<4>().0.iter().map(|b| f32::from_ne_bytes(*b));
         to.extend(floats.take(frame.samples() * channels));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ffmpeg_without_encoders_says_which_would_do() {
+        raw::init().expect("FFmpeg starts");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.mp4");
+        let mut output = ffmpeg::format::output_as(&path.display().to_string(), "mp4").expect("an output");
+        let params = VideoParams::new(16, 16, (25, 1));
+        let error = VideoTrack::new(&mut output, params, &["no-such-encoder", "nor-this"]).err().expect("no encoder");
+        let said = not_made(&path, &["no-such-encoder", "nor-this"], error).to_string();
+        assert!(said.contains("no-such-encoder, nor-this") && said.contains("out.mp4"), "{said}");
+        // The first of the list that opens is taken.
+        assert!(VideoTrack::new(&mut output, params, &["no-such-encoder", "mpeg4"]).is_ok_and(|t| t.name == "mpeg4"));
     }
 }

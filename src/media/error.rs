@@ -126,6 +126,14 @@ pub enum MediaError {
         /// What is wrong and what would be right.
         detail: String,
     },
+    /// This build of FFmpeg has no encoder for what the file needs.
+    #[error("this FFmpeg has none of the encoders that would do ({wanted}); install an FFmpeg that has one, or choose another kind of file: {}", path.display())]
+    NoEncoder {
+        /// The output file.
+        path: PathBuf,
+        /// The encoders that were looked for.
+        wanted: String,
+    },
     /// Encoding or writing failed; nothing is left behind.
     #[error("writing failed ({detail}); nothing was left behind: {}", path.display())]
     Encode {

@@ -19,6 +19,7 @@ fn egui_key(key: Key) -> egui::Key {
         Key::CloseBracket => egui::Key::CloseBracket,
         Key::Backspace => egui::Key::Backspace,
         Key::B => egui::Key::B,
+        Key::E => egui::Key::E,
         Key::F => egui::Key::F,
         Key::H => egui::Key::H,
         Key::I => egui::Key::I,

@@ -3,6 +3,7 @@
 
 pub mod answer;
 mod ask;
+mod export;
 mod icons;
 mod keys;
 pub mod lanes;
@@ -44,6 +45,7 @@ pub fn show(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory) -> V
     }
     if state.fullscreen {
         CentralPanel::default().frame(Frame::new().fill(theme::GROUND)).show(ui, |ui| {
+            export::strip(ui, state, &mut commands);
             notices::show(ui, state, &mut commands);
             player::picture(ui, state, scene, &mut commands);
         });
@@ -56,6 +58,7 @@ pub fn show(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory) -> V
     if state.key_sheet && keys::sheet(ui) {
         commands.push(Command::ToggleKeySheet);
     }
+    export::ask(ui, state, &mut commands);
     player::drag_hint(ui, state);
     commands
 }
@@ -81,6 +84,7 @@ fn windowed(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory, comm
     let picture = Frame::new().fill(theme::GROUND).inner_margin(Margin { left: 12, right: 12, top: 2, bottom: 2 });
     if state.media == Media::Empty {
         CentralPanel::default().frame(picture.inner_margin(12)).show(ui, |ui| {
+            export::strip(ui, state, commands);
             notices::show(ui, state, commands);
             player::picture(ui, state, scene, commands);
         });
@@ -100,6 +104,7 @@ fn windowed(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory, comm
         .frame(transport)
         .show(ui, |ui| player::transport(ui, state, commands));
     CentralPanel::default().frame(picture).show(ui, |ui| {
+        export::strip(ui, state, commands);
         notices::show(ui, state, commands);
         player::picture(ui, state, scene, commands);
     });
@@ -116,6 +121,7 @@ fn top_bar(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         {
             commands.push(Command::Choose(FileUse::Clip));
         }
+        export::button(ui, state, commands);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let help = Command::ToggleKeySheet;
             if icons::button(ui, icons::Icon::Help, "Keys", keys_of(&help), true).clicked() {

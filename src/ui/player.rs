@@ -7,6 +7,7 @@ use egui::{Align, Align2, Color32, Layout, Rect, RichText, Role, Sense, Stroke, 
 
 use super::icons::{self, Icon};
 use super::{Scene, sources, theme};
+use crate::clip::FrameEdit;
 use crate::command::{Command, keys_of};
 use crate::event::FileUse;
 use crate::frame::{Planes, display_size};
@@ -50,7 +51,9 @@ pub fn overlay_style(view: &View) -> OverlayStyle {
 pub fn overlay(state: &State) -> Option<(OverlayFrame, String)> {
     let shown = state.shown().filter(|_| state.view.heat)?;
     let (grid, weights) = shown.provenance.videos.first().zip(shown.map.videos.first())?;
-    let at = state.playback.frame_pts_secs.unwrap_or(state.playback.position_secs);
+    // One frame for all time stands for whatever time it is.
+    let one = matches!(state.clip.frames, FrameEdit::Black | FrameEdit::Freeze);
+    let at = state.playback.frame_pts_secs.filter(|_| !one).unwrap_or(state.playback.position_secs);
     let step = grid.step_at(at)?;
     let cells = grid.rows * grid.cols;
     let weights = weights.get(step * cells..(step + 1) * cells)?.to_vec();

@@ -20,6 +20,7 @@ const VOCABULARY: &[&str] = &[
     "event",
     "sampled",
     "download",
+    "exports",
 ];
 
 /// What each part may import besides itself and the vocabulary.

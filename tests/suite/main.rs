@@ -8,6 +8,7 @@ mod bundled;
 mod checkpoint;
 mod colour;
 mod engine;
+mod exports;
 mod formats;
 mod hub;
 mod instrument;

@@ -1,0 +1,215 @@
+//! The pictures of an overlay video: what a clip's frame edit makes of its file, by time. Knows nothing of maps or
+//! encoders.
+
+use anyhow::{Context, Result};
+
+use super::sound::stop_if;
+use crate::clip::{AudioSource, ClipSpec, FrameEdit};
+use crate::frame::{ChromaSiting, ColorInfo, Matrix, PixelLayout, Plane, Planes, RgbImage, display_size};
+use crate::media::{VideoReader, probe, sample_clip};
+use crate::settings::Sampling;
+
+/// Two times closer than this are the same: containers round to milliseconds.
+const SAME_SECS: f64 = 2e-3;
+
+/// The pictures of a clip as they are shown: what the frame edit makes of the file.
+pub(super) enum Pictures {
+    /// No picture.
+    None,
+    /// Frames of a file, in order.
+    File {
+        reader: Box<VideoReader>,
+        shown: Box<dyn Planes>,
+        next: Option<Box<dyn Planes>>,
+        end_secs: Option<f64>,
+        fps: f64,
+    },
+    /// Frames held in memory (shuffled, or one for all time), each shown from its time on.
+    List { frames: Vec<Box<dyn Planes>>, end_secs: Option<f64>, fps: f64 },
+}
+
+impl Pictures {
+    /// The pictures of `clip`, to be read from `start_secs` on (by default from the start of its used part).
+    pub(super) fn open(
+        clip: &ClipSpec,
+        sampling: &Sampling,
+        start_secs: Option<f64>,
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<Self> {
+        let Some(path) = &clip.video else { return Ok(Self::None) };
+        let about = probe(path)?;
+        let Some(video) = &about.video else { return Ok(Self::None) };
+        // Unknown for a still, which lasts as long as its sound.
+        let end_secs = about.duration_secs;
+        let fps = video.fps.filter(|_| !about.still).unwrap_or(Self::STILL_FPS);
+        if matches!(clip.frames, FrameEdit::Shuffle { .. } | FrameEdit::Reverse) {
+            // What the model got, in the order it got it.
+            let silent = ClipSpec { audio: AudioSource::None, ..clip.clone() };
+            let (sampled, _) = sample_clip(&silent, sampling, cancel)?;
+            let sampled = sampled.video.context("the clip has no frames")?;
+            let held = |(f, t): (RgbImage, f64)| Box::new(Held::new(&f, t)) as Box<dyn Planes>;
+            let frames = sampled.frames.into_iter().zip(sampled.pts_secs).map(held).collect();
+            return Ok(Self::List { frames, end_secs, fps });
+        }
+        let mut reader = VideoReader::open(path)?;
+        // What is frozen is the first frame of the used part, whichever part of it is drawn.
+        let from = if clip.frames == FrameEdit::Freeze { clip.start_secs } else { start_secs.or(clip.start_secs) };
+        if let Some(from) = from {
+            reader.seek(from + SAME_SECS)?;
+        }
+        stop_if(cancel)?;
+        let first =
+            reader.next_frame()?.with_context(|| format!("no frame in the chosen part ({})", path.display()))?;
+        let for_all_time: Box<dyn Planes> = match clip.frames {
+            FrameEdit::Black => {
+                let [width, height] = display_size(&first).map(|n| n as usize);
+                let black = RgbImage { width, height, data: vec![0; width * height * 3] };
+                Box::new(Held::new(&black, 0.0))
+            }
+            FrameEdit::Freeze => Box::new(first),
+            _ => {
+                let next = reader.next_frame()?.map(|f| Box::new(f) as _);
+                return Ok(Self::File { reader: Box::new(reader), shown: Box::new(first), next, end_secs, fps });
+            }
+        };
+        Ok(Self::List { frames: vec![for_all_time], end_secs, fps })
+    }
+
+    /// Frames per second where the pictures have none of their own: what a moving playhead needs.
+    const STILL_FPS: f64 = 15.0;
+    /// Slowest and fastest rate that is written.
+    const FPS: [f64; 2] = [10.0, 120.0];
+
+    pub(super) fn exist(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Where they end by the file's word.
+    pub(super) fn end_secs(&self) -> Option<f64> {
+        match self {
+            Self::None => None,
+            Self::File { end_secs, .. } | Self::List { end_secs, .. } => *end_secs,
+        }
+    }
+
+    /// Frame rate of the overlay video: the file's own.
+    pub(super) fn fps(&self) -> (u32, u32) {
+        match self {
+            Self::File { fps, .. } | Self::List { fps, .. } => exact_rate(fps.clamp(Self::FPS[0], Self::FPS[1])),
+            Self::None => (Self::STILL_FPS as u32, 1),
+        }
+    }
+
+    /// Size of the drawn picture: the clip's own as shown, made smaller only where it is beyond `most` pixels a side or
+    /// in all.
+    pub(super) fn size(&self, most: [u32; 2]) -> [u32; 2] {
+        let natural = match self {
+            Self::None => [SOUND_ALONE_WIDTH, 0],
+            Self::File { shown, .. } => display_size(&**shown),
+            Self::List { frames, .. } => frames.first().map_or([SOUND_ALONE_WIDTH, 0], |f| display_size(&**f)),
+        };
+        let [w, h] = natural.map(f64::from);
+        let [most_side, most_pixels] = most.map(f64::from);
+        let shrink = (most_side / w.max(h)).min((most_pixels / (w * h).max(1.0)).sqrt()).min(1.0);
+        if shrink < 1.0 { [w, h].map(|n| (n * shrink).floor() as u32) } else { natural }
+    }
+
+    /// The newest frame that is not later than `t_secs` (the first one before that), and the time it stands for.
+    pub(super) fn at(&mut self, t_secs: f64) -> Result<Option<(&dyn Planes, f64)>> {
+        let t_secs = t_secs + SAME_SECS;
+        match self {
+            Self::None => Ok(None),
+            Self::List { frames, .. } => {
+                let after = frames.partition_point(|f| f.pts_secs() <= t_secs);
+                Ok(frames.get(after.saturating_sub(1)).map(|f| (&**f, t_secs)))
+            }
+            Self::File { reader, shown, next, .. } => {
+                while let Some(frame) = next.take_if(|f| f.pts_secs() <= t_secs) {
+                    *shown = frame;
+                    *next = reader.next_frame()?.map(|f| Box::new(f) as _);
+                }
+                let pts = shown.pts_secs();
+                Ok(Some((&**shown, pts)))
+            }
+        }
+    }
+}
+
+/// Width of the video of a sound alone.
+const SOUND_ALONE_WIDTH: u32 = 960;
+
+/// A frame rate as the fraction it was meant to be: whole, of television (`30000/1001`), or else in thousandths.
+fn exact_rate(fps: f64) -> (u32, u32) {
+    let near = |x: f64| (x - x.round()).abs() < 2e-3;
+    if near(fps) {
+        (fps.round() as u32, 1)
+    } else if near(fps * 1.001) {
+        ((fps * 1.001).round() as u32 * 1_000, 1_001)
+    } else {
+        ((fps * 1_000.0).round() as u32, 1_000)
+    }
+}
+
+/// An upright picture in square pixels, held in memory.
+struct Held {
+    width: u32,
+    height: u32,
+    rgba: Vec<u8>,
+    pts_secs: f64,
+}
+
+impl Held {
+    fn new(image: &RgbImage, pts_secs: f64) -> Self {
+        let rgba = image.data.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
+        Self { width: image.width as u32, height: image.height as u32, rgba, pts_secs }
+    }
+}
+
+impl Planes for Held {
+    fn size(&self) -> [u32; 2] {
+        [self.width, self.height]
+    }
+
+    fn layout(&self) -> PixelLayout {
+        PixelLayout::Rgba8
+    }
+
+    fn color(&self) -> ColorInfo {
+        ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Center }
+    }
+
+    fn planes(&self) -> Vec<Plane<'_>> {
+        vec![Plane { data: &self.rgba, stride: self.width as usize * 4, width: self.width, height: self.height }]
+    }
+
+    fn pts_secs(&self) -> f64 {
+        self.pts_secs
+    }
+
+    fn rotation_degrees(&self) -> u16 {
+        0
+    }
+
+    fn pixel_aspect(&self) -> f64 {
+        1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_rates_are_what_they_were_meant_to_be() {
+        for (fps, rate) in [
+            (25.0, (25, 1)),
+            (30_000.0 / 1_001.0, (30_000, 1_001)),
+            (29.97, (30_000, 1_001)),
+            (23.976, (24_000, 1_001)),
+            (59.94, (60_000, 1_001)),
+            (12.5, (12_500, 1_000)),
+        ] {
+            assert_eq!(exact_rate(fps), rate, "{fps}");
+        }
+    }
+}
