@@ -1,6 +1,7 @@
 //! The inference thread and the one that lays out words: requests in, token events out, with reuse and cancellation. Knows nothing of windows.
 
 pub mod device;
+mod encode;
 pub mod fit;
 pub mod mailbox;
 pub mod options;

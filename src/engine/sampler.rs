@@ -1,7 +1,7 @@
 //! From logits to a token: greedy or sampled, with the log-probability under the model's own distribution.
 //! Knows nothing of stop tokens or text.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling};
 
 use crate::model::Result;
@@ -40,8 +40,10 @@ fn greedy(logits: &Tensor) -> Result<(u32, f64)> {
     let best = logits.argmax(0)?;
     let largest = logits.max_keepdim(0)?;
     let rest = logits.broadcast_sub(&largest)?.exp()?.sum_all()?.log()?;
+    // One trip to the host for both: an f32 holds every whole number up to 2^24, and no vocabulary is as large.
+    let both = Tensor::stack(&[best.to_dtype(DType::F32)?, rest], 0)?.to_vec1::<f32>()?;
     // The best token's own logit is the largest: its log-probability is what the sum leaves of 0.
-    Ok((best.to_scalar()?, -f64::from(rest.to_scalar::<f32>()?)))
+    Ok((both[0] as u32, -f64::from(both[1])))
 }
 
 /// `log softmax(logits)[id]`, in nats.

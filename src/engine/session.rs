@@ -12,10 +12,11 @@ use crate::capture::{AttentionRow, Share, ShareDetail};
 use crate::engine::device::choose_device;
 use crate::engine::fit::{self, Need, choose_hold};
 use crate::engine::options::LoadOptions;
-use crate::engine::reuse::{AudioBlocks, BlockKey, Blocks, EncoderCache, PictureBlocks, TokenKey, common_prefix};
+use crate::engine::reuse::{Blocks, EncoderCache, TokenKey, common_prefix};
 use crate::engine::sampler::{Sampler, log_prob};
 use crate::event::{Answer, AnswerToken, Finish, ModelInfo, Request, Reuse, Stage, Timing};
-use crate::lens::recorder::Recorder;
+use crate::lens::courier::Courier;
+use crate::lens::recorder::{PendingRow, Recorder};
 use crate::media::{probe, sample_clip_with};
 use crate::model::ModelError;
 use crate::model::nn::cache::KvCache;
@@ -24,7 +25,7 @@ use crate::model::nn::mask::Mask;
 use crate::model::nn::pass::{Mode, Pass};
 use crate::model::nn::weights::{Random, fingerprint, weight_files};
 use crate::model::qwen2_5_omni::config::Config;
-use crate::model::qwen2_5_omni::processor::{Inputs, PictureInput, Processor};
+use crate::model::qwen2_5_omni::processor::{Inputs, Processor};
 use crate::model::qwen2_5_omni::thinker::Thinker;
 use crate::model::tokenizer::StreamDecoder;
 use crate::prompt::Part;
@@ -52,7 +53,7 @@ pub enum Update {
 /// A loaded model with its caches.
 #[derive(Debug)]
 pub struct Session {
-    thinker: Thinker,
+    pub(super) thinker: Thinker,
     /// `None` where only prepared inputs are run.
     processor: Option<Arc<Processor>>,
     info: Arc<ModelInfo>,
@@ -63,7 +64,10 @@ pub struct Session {
     cached: Vec<TokenKey>,
     /// The edits the cached tokens were computed under.
     cached_edits: Vec<Edit>,
-    encoders: EncoderCache,
+    pub(super) encoders: EncoderCache,
+    courier: Courier,
+    /// Whether the next pass is begun before a token is reported: where passes run beside the host.
+    ahead: bool,
 }
 
 /// What surrounds a run: who hears of it and who may stop it.
@@ -150,6 +154,8 @@ impl Session {
             cached: Vec::new(),
             cached_edits: Vec::new(),
             encoders: EncoderCache::new(ENCODER_CACHE_BYTES),
+            courier: Courier::default(),
+            ahead: !chosen.device.is_cpu(),
         })
     }
 
@@ -285,13 +291,13 @@ impl Session {
         first_from: Instant,
     ) -> Result<Finish> {
         let n = inputs.ids.len();
-        let layers = self.thinker.config().text.num_hidden_layers;
         let room = self.thinker.config().text.max_position_embeddings.saturating_sub(inputs.next_position as usize);
         let most = run.forced.as_ref().map_or(decoding.max_new_tokens, |f| f.tokens.len()).min(room);
         let (mut logits, mut row) = self.prefill(inputs, most, run, timing, reuse)?;
         let mut sampler = Sampler::new(decoding);
-        let mut decoder = self.processor.as_deref().map(Processor::stream_decoder);
-        let stop = match &self.processor {
+        let processor = self.processor.clone();
+        let mut decoder = processor.as_deref().map(Processor::stream_decoder);
+        let stop = match &processor {
             Some(processor) if !run.until_length && run.forced.is_none() => processor.stop_tokens(),
             _ => &[],
         };
@@ -315,35 +321,56 @@ impl Session {
             if stop.contains(&id) {
                 break Finish::Stop;
             }
-            let mean = row.mean();
+            let k = answered.tokens.len();
+            let last = k + 1 >= most;
+            // The row of this token travels, and the host reads it, while the device is busy with the next one.
+            let next = if self.ahead && !last {
+                Some(self.step(id, n + k, inputs.next_position + k as u32, run))
+            } else {
+                None
+            };
+            let arrived = row.map_or_else(|| Ok(empty_row()), |row| row.arrive(&mut self.courier))?;
+            let mean = arrived.mean();
             let token = AnswerToken {
                 id,
                 text: decoder.as_mut().map(|d| d.push(id)).unwrap_or_default(),
                 logprob,
                 share: Share::of(&mean, &inputs.provenance),
-                row: Arc::new(row),
+                row: Arc::new(arrived),
             };
             (run.notify)(Update::Token(token.clone()));
-            let k = answered.tokens.len();
             answered.tokens.push(token);
             answered.details.push(ShareDetail::of(&mean, &inputs.provenance));
             last_token_at = Instant::now();
-            if answered.tokens.len() >= most {
+            if last {
                 break Finish::Length;
             }
-            let position = [inputs.next_position + k as u32];
-            let mut recorder = run.capture.then(|| Recorder::new(n + k));
-            let mut pass = pass_of(run, recorder.as_mut());
-            let x = self.thinker.text.embed(&[id])?;
-            let positions = [&position[..], &position[..], &position[..]];
-            let states = self.thinker.text.forward(&x, positions, Mask::Causal, Some(&mut self.cache), &mut pass)?;
-            logits = self.head(&states, &pass)?;
-            self.cached.push(TokenKey::word(id, [position[0]; 3]));
-            row = take_row(recorder, layers)?;
+            (logits, row) = match next {
+                Some(next) => next?,
+                None => self.step(id, n + k, inputs.next_position + k as u32, run)?,
+            };
         };
         answered.decoder_tail = decoder.map(StreamDecoder::finish).unwrap_or_default();
         answered.decode_s = (last_token_at - first_token_at).as_secs_f64();
         Ok(finish)
+    }
+
+    /// Appends an answer token to the KV cache; its logits `[vocab]` and attention.
+    fn step(&mut self, id: u32, query: usize, position: u32, run: &Run<'_>) -> Result<(Tensor, Option<PendingRow>)> {
+        let mut recorder = run.capture.then(|| Recorder::new(query));
+        let mut pass = pass_of(run, recorder.as_mut());
+        let x = self.thinker.text.embed(&[id])?;
+        let at = [position];
+        let states = self.thinker.text.forward(&x, [&at, &at, &at], Mask::Causal, Some(&mut self.cache), &mut pass)?;
+        let logits = self.head(&states, &pass)?;
+        self.cached.push(TokenKey::word(id, [position; 3]));
+        Ok((logits, self.send_row(recorder)?))
+    }
+
+    /// Sends a captured row on its way; nothing where nothing was to be captured.
+    fn send_row(&mut self, recorder: Option<Recorder>) -> Result<Option<PendingRow>> {
+        let layers = self.thinker.config().text.num_hidden_layers;
+        Ok(recorder.map(|r| r.send(layers, &mut self.courier)).transpose()?)
     }
 
     /// Fills the KV cache with the prompt, reusing what it holds, and returns the last row's logits `[vocab]` and
@@ -355,7 +382,7 @@ impl Session {
         run: &mut Run<'_>,
         timing: &mut Timing,
         reuse: &mut Reuse,
-    ) -> Result<(Tensor, AttentionRow)> {
+    ) -> Result<(Tensor, Option<PendingRow>)> {
         let config = self.thinker.config().clone();
         let n = inputs.ids.len();
         let blocks = Blocks::of(inputs, &config);
@@ -389,7 +416,7 @@ impl Session {
         }
         let last = last.context("an empty prompt")?;
         let logits = self.head(&last, &pass)?;
-        let row = take_row(recorder, config.text.num_hidden_layers)?;
+        let row = self.send_row(recorder)?;
         timing.prefill = ms(started);
         Ok((logits, row))
     }
@@ -397,117 +424,6 @@ impl Session {
     /// Logits `[vocab]` of one row of the residual stream.
     fn head(&self, states: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         Ok(self.thinker.text.logits(&self.thinker.text.normalise(states, pass)?)?.squeeze(0)?)
-    }
-
-    /// Embeddings of the prompt's tokens from `prefix` on; only the encoder blocks they need are computed.
-    fn embeddings(
-        &mut self,
-        inputs: &Inputs,
-        blocks: &Blocks,
-        prefix: usize,
-        run: &mut Run<'_>,
-        timing: &mut Timing,
-        reuse: &mut Reuse,
-    ) -> Result<Tensor> {
-        let config = self.thinker.config().clone();
-        let skipped = |id: u32| inputs.ids[..prefix].iter().filter(|i| **i == id).count();
-        (run.notify)(Update::Stage(Stage::Vision));
-        let started = Instant::now();
-        let images = self.pictures(&inputs.images, &blocks.images, skipped(config.image_token_index), run, reuse)?;
-        let videos = self.pictures(&inputs.videos, &blocks.videos, skipped(config.video_token_index), run, reuse)?;
-        timing.vision = ms(started);
-        (run.notify)(Update::Stage(Stage::Audio));
-        let started = Instant::now();
-        let audios = self.sounds(&blocks.audios, skipped(config.audio_token_index), run, reuse)?;
-        timing.audio = ms(started);
-        Ok(self.thinker.embeddings(&inputs.ids[prefix..], &images, &videos, &audios)?)
-    }
-
-    /// Tokens of the pictures, without the first `skip` of them.
-    fn pictures(
-        &mut self,
-        media: &[PictureInput],
-        blocks: &[PictureBlocks],
-        mut skip: usize,
-        run: &mut Run<'_>,
-        reuse: &mut Reuse,
-    ) -> Result<Vec<Tensor>> {
-        let dim = self.thinker.config().vision.patch_dim();
-        let mut outputs = Vec::new();
-        for (medium, blocks) in media.iter().zip(blocks) {
-            let tokens = blocks.steps.len() * blocks.tokens_per_step;
-            if skip >= tokens {
-                skip -= tokens;
-                continue;
-            }
-            let first = skip / blocks.tokens_per_step;
-            let [_, h, w] = medium.grid;
-            let wanted = &blocks.steps[first..];
-            let mut found: Vec<Option<Tensor>> = wanted.iter().map(|key| self.encoders.get(key)).collect();
-            reuse.video_blocks += found.iter().flatten().count();
-            let missing: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_none()).collect();
-            for group in missing.chunks((PATCHES_PER_PASS / (h * w)).max(1)) {
-                let size = h * w * dim;
-                let pixels: Vec<f32> = group
-                    .iter()
-                    .flat_map(|i| &medium.pixels[(first + i) * size..(first + i + 1) * size])
-                    .copied()
-                    .collect();
-                let mut pass = Pass { cancel: Some(run.cancel), ..Pass::default() };
-                let out = self.thinker.encode_picture(&pixels, [group.len(), h, w], &mut pass)?;
-                for (k, i) in group.iter().enumerate() {
-                    // A copy: a view would keep the whole pass's output alive in the cache.
-                    let step = out.narrow(0, k * blocks.tokens_per_step, blocks.tokens_per_step)?.copy()?;
-                    self.encoders.put(wanted[*i], step.clone());
-                    found[*i] = Some(step);
-                }
-            }
-            let steps: Vec<Tensor> = found.into_iter().flatten().collect();
-            let all = Tensor::cat(&steps, 0)?;
-            let drop = skip - first * blocks.tokens_per_step;
-            outputs.push(all.narrow(0, drop, all.dim(0)? - drop)?);
-            skip = 0;
-        }
-        Ok(outputs)
-    }
-
-    /// Tokens of the sounds, without the first `skip` of them.
-    fn sounds(
-        &mut self,
-        media: &[AudioBlocks],
-        mut skip: usize,
-        run: &mut Run<'_>,
-        reuse: &mut Reuse,
-    ) -> Result<Vec<Tensor>> {
-        let mut outputs = Vec::new();
-        for blocks in media {
-            if skip >= blocks.tokens {
-                skip -= blocks.tokens;
-                continue;
-            }
-            let mut found: Vec<Option<Tensor>> = blocks.keys.iter().map(|key| self.encoders.get(key)).collect();
-            reuse.audio_blocks += found.iter().flatten().count();
-            let missing: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_none()).collect();
-            if !missing.is_empty() {
-                let chunks = missing
-                    .iter()
-                    .map(|i| self.thinker.audio_chunk(&blocks.chunks[*i]))
-                    .collect::<crate::model::Result<Vec<_>>>()?;
-                let mut pass = Pass { cancel: Some(run.cancel), ..Pass::default() };
-                let states = self.thinker.audio.encode_chunks(&chunks, &mut pass)?;
-                for (i, states) in missing.iter().zip(states) {
-                    let states = states.copy()?;
-                    let key: BlockKey = blocks.keys[*i];
-                    self.encoders.put(key, states.clone());
-                    found[*i] = Some(states);
-                }
-            }
-            let states: Vec<Tensor> = found.into_iter().flatten().collect();
-            let tokens = self.thinker.audio.finish(&states, Mode::Answer)?;
-            outputs.push(tokens.narrow(0, skip, blocks.tokens - skip)?);
-            skip = 0;
-        }
-        Ok(outputs)
     }
 }
 
@@ -528,10 +444,9 @@ fn pass_of<'b>(run: &'b Run<'_>, recorder: Option<&'b mut Recorder>) -> Pass<'b>
     Pass { mode: Mode::Answer, tap: recorder.map(|r| r as _), edits: run.edits, cancel: Some(run.cancel) }
 }
 
-/// The captured row, or an empty one where nothing was to be captured.
-fn take_row(recorder: Option<Recorder>, layers: usize) -> crate::model::Result<AttentionRow> {
-    let empty = AttentionRow { query: 0, layers: 0, heads: 0, keys: 0, probs: Vec::new() };
-    recorder.map_or(Ok(empty), |r| r.take(layers))
+/// The row of a token whose attention was not to be captured.
+fn empty_row() -> AttentionRow {
+    AttentionRow { query: 0, layers: 0, heads: 0, keys: 0, probs: Vec::new() }
 }
 
 fn missing_checkpoint(error: crate::model::qwen2_5_omni::config::ConfigError, dir: &std::path::Path) -> anyhow::Error {
@@ -542,6 +457,41 @@ fn missing_checkpoint(error: crate::model::qwen2_5_omni::config::ConfigError, di
 }
 
 /// Milliseconds since `from`.
-fn ms(from: Instant) -> f64 {
+pub(super) fn ms(from: Instant) -> f64 {
     from.elapsed().as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clip::ClipSpec;
+    use crate::prompt::Prompt;
+    use crate::settings::Sampling;
+
+    /// The order that suits a device which computes beside the host gives the same answer.
+    #[test]
+    fn a_pass_begun_ahead_changes_nothing() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny/ckpt");
+        let mut session = Session::open(&LoadOptions::new(folder)).unwrap();
+        let request = Request {
+            epoch: 1,
+            clip: ClipSpec::default(),
+            prompt: Prompt { question: "What do you hear?".into(), ..Prompt::default() },
+            sampling: Sampling::default(),
+            decoding: Decoding { max_new_tokens: 5, ..Decoding::default() },
+        };
+        let mut answers = Vec::new();
+        for ahead in [false, true] {
+            session.forget();
+            session.ahead = ahead;
+            let mut heard = 0;
+            let mut count = |update| heard += usize::from(matches!(update, Update::Token(_)));
+            let cancel = AtomicBool::new(false);
+            let mut run = Run { until_length: true, ..Run::new(&cancel, &mut count) };
+            let answer = session.answer(&request, &mut run).unwrap();
+            assert_eq!((heard, answer.tokens.len(), session.cached.len()), (5, 5, answer.prompt_tokens + 4));
+            answers.push(answer.tokens.into_iter().map(|t| (t.id, t.logprob, t.row.probs.clone())).collect::<Vec<_>>());
+        }
+        assert_eq!(answers[0], answers[1]);
+    }
 }

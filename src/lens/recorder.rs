@@ -6,10 +6,11 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use crate::capture::AttentionRow;
+use crate::lens::courier::{Courier, Parcel};
 use crate::model::nn::tap::{Observed, Rows, Site, Tap, Tower};
 use crate::model::{ModelError, Result};
 
-/// A tap for the attention row of one sequence position; rows stay on the device until [`Self::take`].
+/// A tap for the attention row of one sequence position; rows stay on the device until they are sent.
 #[derive(Debug)]
 pub struct Recorder {
     query: usize,
@@ -23,10 +24,10 @@ impl Recorder {
         Self { query, layers: Vec::new() }
     }
 
-    /// The captured row, copied to the host in one go.
+    /// Sends the captured row to the host.
     ///
     /// Fails when fewer than `layers` layers were seen: the pass did not compute the query.
-    pub fn take(self, layers: usize) -> Result<AttentionRow> {
+    pub fn send(self, layers: usize, courier: &mut Courier) -> Result<PendingRow> {
         if self.layers.len() != layers {
             return Err(ModelError::Input(format!(
                 "the row of token {} was captured in {} of {layers} layers",
@@ -36,7 +37,29 @@ impl Recorder {
         }
         let stacked = Tensor::stack(&self.layers, 0)?; // [layers, heads, 1, keys]
         let (layers, heads, _, keys) = stacked.dims4()?;
-        Ok(AttentionRow { query: self.query, layers, heads, keys, probs: stacked.flatten_all()?.to_vec1()? })
+        Ok(PendingRow { query: self.query, size: [layers, heads, keys], parcel: courier.send(stacked)? })
+    }
+
+    /// The captured row, waited for.
+    pub fn take(self, layers: usize) -> Result<AttentionRow> {
+        let mut courier = Courier::default();
+        self.send(layers, &mut courier)?.arrive(&mut courier)
+    }
+}
+
+/// A captured row on its way to the host.
+#[derive(Debug)]
+pub struct PendingRow {
+    query: usize,
+    size: [usize; 3],
+    parcel: Parcel,
+}
+
+impl PendingRow {
+    /// Waits for it. `courier` is the one it was sent with.
+    pub fn arrive(self, courier: &mut Courier) -> Result<AttentionRow> {
+        let [layers, heads, keys] = self.size;
+        Ok(AttentionRow { query: self.query, layers, heads, keys, probs: courier.receive(self.parcel)? })
     }
 }
 
