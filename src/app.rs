@@ -113,6 +113,9 @@ pub struct App {
     exporter: Exporter,
     /// How models are loaded: where, in which form, on how many threads.
     loading: LoadOptions,
+    /// What was asked for last, and what came of it.
+    asked_for: Option<LoadOptions>,
+    loaded: Option<LoadOptions>,
     places: Places,
     outlines: OutlineCache,
     /// A sound to take as soon as the first clip is open.
@@ -146,6 +149,8 @@ impl App {
             downloads: Downloads::new(options.hub),
             exporter: Exporter::default(),
             loading: options.model.clone().unwrap_or_else(|_| background(LoadOptions::new(""))),
+            asked_for: None,
+            loaded: None,
             places: Places::load(options.places),
             outlines: OutlineCache::new(options.cache),
             first_sound: options.sound,
@@ -155,6 +160,7 @@ impl App {
             ctx: cc.egui_ctx.clone(),
             stats: options.frame_stats_secs.map(FrameStats::new),
         };
+        app.state.models.dtype = app.loading.hold.into();
         let notify = workers::with_maps(app.notify());
         match Engine::spawn(notify) {
             Ok(engine) => app.engine = Some(engine),
@@ -207,7 +213,8 @@ impl App {
         }
     }
 
-    fn apply(&mut self, event: Event) {
+    /// Takes a worker's news.
+    pub fn apply(&mut self, event: Event) {
         match event {
             Event::FileChosen { purpose, facts } => self.use_file(purpose, facts),
             Event::Models(news) => {
@@ -222,6 +229,11 @@ impl App {
             event => {
                 if let Event::Token { token, .. } = &event {
                     self.look_for_font(&token.text);
+                }
+                if let Event::ModelReady(info) = &event {
+                    // Where it failed, the one before is back.
+                    let new = self.asked_for.take().filter(|model| model.id == info.id);
+                    self.loaded = new.or(self.loaded.take());
                 }
                 let opened = matches!(event, Event::ClipOpened { clip_id, .. } if clip_id == self.state.clip_id)
                     && self.state.media == Media::Opening;
@@ -262,6 +274,7 @@ impl App {
 
     fn load(&mut self, model: LoadOptions) {
         self.state.apply(Event::ModelLoading { id: model.id.clone() }, 0.0);
+        self.asked_for = Some(model.clone());
         if let Some(engine) = &self.engine {
             engine.load(model);
         }
@@ -277,6 +290,12 @@ impl App {
         match command {
             ModelsCommand::Toggle if self.state.models.open => {
                 self.downloads.list(self.loading.device, notify);
+            }
+            ModelsCommand::Hold(dtype) => {
+                self.loading.hold = (*dtype).into();
+                if let Some(model) = self.loaded.clone().or_else(|| self.asked_for.clone()) {
+                    self.load(LoadOptions { hold: self.loading.hold, ..model });
+                }
             }
             ModelsCommand::Load(id, dir) => self.load_folder(id.clone(), dir.clone()),
             ModelsCommand::LookUp(id) => self.downloads.look_up(self.state.models.number, id.clone(), notify),

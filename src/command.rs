@@ -7,7 +7,7 @@ use crate::clip::{AudioSource, FrameEdit, SoundEdit};
 use crate::event::FileUse;
 use crate::exports::ExportsCommand;
 use crate::prompt::Draft;
-use crate::settings::View;
+use crate::settings::{Dtype, View};
 use crate::time::Span;
 
 /// One thing the user wants.
@@ -123,6 +123,8 @@ pub enum ModelsCommand {
     Toggle,
     /// The hub id that is being typed changed.
     Type(String),
+    /// Hold weights in this form: the loaded model is loaded again, later ones follow.
+    Hold(Dtype),
     /// Load a checkpoint folder under a name.
     Load(String, PathBuf),
     /// Ask the hub what a checkpoint consists of.

@@ -13,7 +13,7 @@ use crate::exports::ExportNews;
 use crate::heatmap::HeatMap;
 use crate::prompt::{Prompt, PromptText};
 use crate::provenance::Provenance;
-use crate::settings::{Decoding, Sampling};
+use crate::settings::{Decoding, Dtype, Sampling};
 use crate::time::Span;
 
 /// One question about one clip.
@@ -324,6 +324,8 @@ pub enum Event {
         epoch: u64,
         /// One line: what was tried, what was wrong, what to do.
         message: String,
+        /// The form of the model that would leave more memory, where memory is what lacked.
+        smaller: Option<Dtype>,
     },
     /// The heat map of an answer token, projected off the interface's thread.
     TokenMap {

@@ -43,6 +43,52 @@ impl Default for Decoding {
     }
 }
 
+/// How a model's weights are held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dtype {
+    /// The most exact form that fits.
+    #[default]
+    Auto,
+    /// 4 bytes a weight.
+    F32,
+    /// 2 bytes a weight.
+    F16,
+    /// 2 bytes a weight, with the range of f32.
+    Bf16,
+    /// Blocks of 32 weights in 34 bytes.
+    Q8_0,
+    /// Blocks of 256 weights in 144 bytes.
+    Q4K,
+}
+
+impl Dtype {
+    /// All of them, the largest first.
+    pub const ALL: [Self; 6] = [Self::Auto, Self::F32, Self::F16, Self::Bf16, Self::Q8_0, Self::Q4K];
+
+    /// The name used on the command line, in the window and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4K => "q4k",
+        }
+    }
+
+    /// What it means, in a few words.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Auto => "The most exact form that fits",
+            Self::F32 => "4 bytes a weight",
+            Self::F16 | Self::Bf16 => "2 bytes a weight",
+            Self::Q8_0 => "About 1 byte a weight",
+            Self::Q4K => "About half a byte a weight",
+        }
+    }
+}
+
 /// How maps are drawn; the numbers of `gpu::OverlayStyle`, without the GPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct View {

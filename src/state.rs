@@ -17,7 +17,7 @@ use crate::event::{Answer, AnswerToken, Event, FileFacts, ModelInfo, Outline, So
 use crate::heatmap::{HeatMap, Scales};
 use crate::prompt::{self, Draft, Prompt, PromptText};
 use crate::provenance::{Kind, Provenance};
-use crate::settings::View;
+use crate::settings::{Dtype, View};
 
 pub use exports::{Asked, Exports, Job};
 pub use models::{Download, Models, Stage as DownloadStage};
@@ -167,6 +167,8 @@ pub struct Notice {
     pub error: bool,
     /// One line.
     pub text: String,
+    /// The form of the model that would leave more memory, where that is a way out.
+    pub smaller: Option<Dtype>,
 }
 
 /// One question and what came of it so far.
@@ -325,13 +327,16 @@ impl State {
                     run.stages.push((Stage::Answer, now_secs));
                 }
             }
-            Event::AskFailed { epoch, message } => {
+            Event::AskFailed { epoch, message, smaller } => {
                 if let Some(run) = self.run_of(epoch) {
                     let stopped = run.stopping;
                     run.end = Some(if stopped { End::Stopped } else { End::Failed });
                     run.stages.push((Stage::Answer, now_secs));
                     if !stopped {
                         self.notice(true, format!("No answer: {message}"));
+                        if let Some(notice) = self.notices.last_mut() {
+                            notice.smaller = smaller;
+                        }
                     }
                 }
             }
@@ -449,7 +454,7 @@ impl State {
             return;
         }
         self.notices.retain(|n| n.text != text && (n.error || !error || !n.text.contains(&text)));
-        self.notices.push(Notice { id: self.next_notice, error, text });
+        self.notices.push(Notice { id: self.next_notice, error, text, smaller: None });
         self.next_notice += 1;
         let over = self.notices.len().saturating_sub(MOST_NOTICES);
         self.notices.drain(..over);

@@ -236,7 +236,7 @@ pub fn answer(request: &Request, checkpoint: &checkpoint::ModelArgs, out: Option
     let mut answer = pool.install(|| {
         let mut notify = |update| stream.take(&update);
         let answered = session.answer(request, &mut Run::new(&cancel, &mut notify));
-        answered.map_err(|e| trouble::after(e, &mut session).1)
+        answered.map_err(|e| trouble::after(e, &mut session).error)
     })?;
     answer.timing.load = session.load_ms();
     if let Some(dir) = out {

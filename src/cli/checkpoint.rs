@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
 use crate::cli::download;
-use crate::engine::{DeviceChoice, HoldChoice, LoadOptions};
+use crate::engine::{DeviceChoice, LoadOptions};
 use crate::model::hub::{Hub, HubId};
-use crate::model::nn::weights::Hold;
+use crate::settings::Dtype;
 
 /// Which model, where and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,36 +52,13 @@ impl From<Device> for DeviceChoice {
     }
 }
 
-/// `--dtype`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Dtype {
-    /// The most exact form that fits
-    Auto,
-    /// 4 bytes a weight
-    F32,
-    /// 2 bytes a weight
-    F16,
-    /// 2 bytes a weight
-    Bf16,
-    /// About 1 byte a weight
-    #[value(name = "q8_0")]
-    Q8_0,
-    /// About half a byte a weight
-    #[value(name = "q4k")]
-    Q4K,
-}
+impl ValueEnum for Dtype {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-impl Dtype {
-    /// What it asks the engine for.
-    pub fn choice(self) -> HoldChoice {
-        HoldChoice::Fixed(match self {
-            Self::Auto => return HoldChoice::Auto,
-            Self::F32 => Hold::F32,
-            Self::F16 => Hold::F16,
-            Self::Bf16 => Hold::Bf16,
-            Self::Q8_0 => Hold::Q8_0,
-            Self::Q4K => Hold::Q4K,
-        })
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.about()))
     }
 }
 
@@ -95,7 +73,7 @@ impl ModelArgs {
         LoadOptions {
             id: id.to_owned(),
             device: self.device.into(),
-            hold: self.dtype.choice(),
+            hold: self.dtype.into(),
             threads: self.threads.map(usize::from),
             ..LoadOptions::new(dir)
         }

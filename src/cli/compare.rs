@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rayon::ThreadPool;
 use serde::Serialize;
 
-use crate::cli::checkpoint::{self, Dtype};
+use crate::cli::checkpoint;
 use crate::cli::{Outcome, print_json};
 use crate::clip::ClipSpec;
 use crate::engine::session::{Forced, Run, Session};
@@ -19,7 +19,7 @@ use crate::model::nn::weights::{Hold, Holding};
 use crate::model::qwen2_5_omni::processor::Inputs;
 use crate::model::qwen2_5_omni::thinker::Thinker;
 use crate::prompt::Prompt;
-use crate::settings::{Decoding, Sampling};
+use crate::settings::{Decoding, Dtype, Sampling};
 
 /// Arguments of `modalens compare`.
 #[derive(Debug, clap::Args)]
@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 fn holding(form: &str) -> Result<Holding> {
     let hold = |name: &str| -> Result<Hold> {
         let dtype = <Dtype as clap::ValueEnum>::from_str(name, false).ok();
-        match dtype.map(Dtype::choice) {
+        match dtype.map(HoldChoice::from) {
             Some(HoldChoice::Fixed(hold)) => Ok(hold),
             _ => bail!("{name:?} is not a form of weights (f32, f16, bf16, q8_0, q4k)"),
         }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::cli::{Outcome, checkpoint, print_json};
 use crate::engine::{HoldChoice, device};
 use crate::model::nn::weights::Hold;
+use crate::settings::Dtype;
 use crate::verify::Verifier;
 
 /// Arguments of `modalens verify`.
@@ -23,7 +24,7 @@ pub struct Args {
     device: checkpoint::Device,
     /// How weights are held; tolerances of anything but f32 are 200 times as wide
     #[arg(long, value_enum, default_value = "f32")]
-    dtype: checkpoint::Dtype,
+    dtype: Dtype,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -33,7 +34,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     let model = checkpoint::find(&args.model)?;
     let device = device::choose_device(args.device.into())?.device;
-    let hold = match args.dtype.choice() {
+    let hold = match args.dtype.into() {
         HoldChoice::Fixed(hold) => hold,
         HoldChoice::Auto => Hold::F32,
     };

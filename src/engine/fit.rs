@@ -11,6 +11,7 @@ use crate::model::nn::attention::QUERY_BLOCK;
 use crate::model::nn::weights::{Hold, Holding};
 use crate::model::qwen2_5_omni::config::Config;
 use crate::model::qwen2_5_omni::thinker::Thinker;
+use crate::settings::Dtype;
 
 /// `--dtype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,6 +21,32 @@ pub enum HoldChoice {
     Auto,
     /// This one.
     Fixed(Hold),
+}
+
+impl From<Dtype> for HoldChoice {
+    fn from(dtype: Dtype) -> Self {
+        Self::Fixed(match dtype {
+            Dtype::Auto => return Self::Auto,
+            Dtype::F32 => Hold::F32,
+            Dtype::F16 => Hold::F16,
+            Dtype::Bf16 => Hold::Bf16,
+            Dtype::Q8_0 => Hold::Q8_0,
+            Dtype::Q4K => Hold::Q4K,
+        })
+    }
+}
+
+impl From<HoldChoice> for Dtype {
+    fn from(choice: HoldChoice) -> Self {
+        match choice {
+            HoldChoice::Auto => Self::Auto,
+            HoldChoice::Fixed(Hold::F32) => Self::F32,
+            HoldChoice::Fixed(Hold::F16) => Self::F16,
+            HoldChoice::Fixed(Hold::Bf16) => Self::Bf16,
+            HoldChoice::Fixed(Hold::Q8_0) => Self::Q8_0,
+            HoldChoice::Fixed(Hold::Q4K) => Self::Q4K,
+        }
+    }
 }
 
 /// A prompt and an answer that "fits" is judged by: about a minute of video with its sound, and a short answer.
@@ -217,21 +244,28 @@ fn line(forms: &[Fit], room: Memory) -> String {
     }
 }
 
+/// A request that does not fit beside the loaded model.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a prompt of {tokens} tokens needs {wanted} beside the model, {free} are free: give a shorter clip, fewer frames (--fps) \
+     or smaller ones (--max-pixels)"
+)]
+pub struct NoRoom {
+    pub(super) tokens: usize,
+    pub(super) wanted: String,
+    pub(super) free: String,
+}
+
 /// Fails when a request does not fit beside the loaded model: a refusal is better than being killed half-way.
 /// `held` bytes of the device's memory are the request's already (the KV cache as it stands).
-pub fn check_request(need: &Need, load: Load, held: u64, device: &Device) -> Result<()> {
+pub fn check_request(need: &Need, load: Load, held: u64, device: &Device) -> Result<(), NoRoom> {
     let (on_device, on_host) = need.answering(load);
     let host = if device.is_cpu() { on_device.saturating_sub(held) + on_host } else { on_host };
     let pairs = [(host, memory(&Device::Cpu)), (on_device.saturating_sub(held), memory(device))];
     for (wanted, room) in &pairs[..if device.is_cpu() { 1 } else { 2 }] {
         if let Some(free) = room.free.filter(|free| wanted > free) {
-            bail!(
-                "a prompt of {} tokens needs {} beside the model, {} are free: give a shorter clip, fewer frames (--fps), \
-                 smaller ones (--max-pixels), or hold the model smaller (--dtype q8_0 or q4k)",
-                load.prompt,
-                bytes_text(*wanted),
-                bytes_text(free)
-            );
+            let (tokens, wanted, free) = (load.prompt, bytes_text(*wanted), bytes_text(free));
+            return Err(NoRoom { tokens, wanted, free });
         }
     }
     Ok(())

@@ -4,8 +4,9 @@
 use anyhow::{Error, anyhow};
 
 use crate::download::bytes_text;
-use crate::engine::fit;
+use crate::engine::fit::{self, HoldChoice};
 use crate::engine::session::Session;
+use crate::settings::Dtype;
 
 /// What stopped a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +15,21 @@ pub enum Trouble {
     OutOfMemory,
     /// The device is gone or can no longer be used by this process: the model on it is lost.
     DeviceLost,
+    /// The request was refused: it would not fit beside the model.
+    NoRoom,
     /// Anything else.
     Other,
+}
+
+/// What a failed run comes to.
+#[derive(Debug)]
+pub struct Aftermath {
+    /// What stopped it.
+    pub trouble: Trouble,
+    /// What happened and what to do, in words.
+    pub error: Error,
+    /// The form that would leave more room, where room is what lacked.
+    pub smaller: Option<Dtype>,
 }
 
 /// How drivers say that memory ran out.
@@ -45,7 +59,9 @@ pub fn of(error: &Error) -> Trouble {
             error.chain().filter(|cause| cause.is::<candle_core::Error>() || cause.is::<crate::model::ModelError>());
         causes.map(ToString::to_string).any(|said| words.iter().any(|word| said.contains(word)))
     };
-    if says(&MEMORY) {
+    if error.is::<fit::NoRoom>() {
+        Trouble::NoRoom
+    } else if says(&MEMORY) {
         Trouble::OutOfMemory
     } else if says(&LOST) {
         Trouble::DeviceLost
@@ -55,22 +71,22 @@ pub fn of(error: &Error) -> Trouble {
 }
 
 /// Cleans up after a failed run and puts what happened into words that say the way out.
-pub fn after(error: Error, session: &mut Session) -> (Trouble, Error) {
+pub fn after(error: Error, session: &mut Session) -> Aftermath {
     let trouble = of(&error);
     let name = &session.info().device;
-    let told = match trouble {
-        Trouble::OutOfMemory => {
-            let smaller = match smaller_form(session) {
-                Some(form) => {
-                    format!(", or hold the model as {} ({}; --dtype {0})", form.hold.name(), bytes_text(form.weights))
-                }
-                None => String::new(),
-            };
-            anyhow!(
-                "{name} ran out of memory; what it kept for reuse is freed and the model is still loaded. Ask about a shorter \
-                 clip, fewer frames (--fps) or smaller ones (--max-pixels){smaller}: {error:#}"
-            )
-        }
+    let smaller = match trouble {
+        Trouble::OutOfMemory | Trouble::NoRoom => smaller_form(session),
+        Trouble::DeviceLost | Trouble::Other => None,
+    };
+    let or_smaller = smaller.map_or_else(String::new, |form| {
+        format!("; or hold the model as {} ({}; --dtype {0})", form.hold.name(), bytes_text(form.weights))
+    });
+    let error = match trouble {
+        Trouble::OutOfMemory => anyhow!(
+            "{name} ran out of memory; what it kept for reuse is freed and the model is still loaded. Ask about a shorter \
+             clip, fewer frames (--fps) or smaller ones (--max-pixels){or_smaller}: {error:#}"
+        ),
+        Trouble::NoRoom => anyhow!("{error:#}{or_smaller}"),
         Trouble::DeviceLost => anyhow!(
             "{name} can no longer be used, and the model on it is gone. Load it again; if that fails, start the program again \
              or use --device cpu: {error:#}"
@@ -81,7 +97,7 @@ pub fn after(error: Error, session: &mut Session) -> (Trouble, Error) {
         Trouble::OutOfMemory => session.release(),
         _ => session.forget(),
     }
-    (trouble, told)
+    Aftermath { trouble, error, smaller: smaller.map(|form| HoldChoice::Fixed(form.hold).into()) }
 }
 
 /// The next smaller form than the one that is loaded.
@@ -95,7 +111,19 @@ mod tests {
     use candle_core::Error as TensorError;
 
     use super::*;
+    use crate::engine::LoadOptions;
     use crate::model::ModelError;
+
+    #[test]
+    fn a_model_that_leaves_no_room_has_a_smaller_form() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny/ckpt");
+        let mut session = Session::open(&LoadOptions::new(folder)).unwrap();
+        let refused = fit::NoRoom { tokens: 9, wanted: "9 GB".into(), free: "1 GB".into() };
+        let of_room = after(refused.into(), &mut session);
+        assert_eq!(of_room.smaller, Some(Dtype::F16));
+        assert!(of_room.error.to_string().contains("--dtype f16"), "{}", of_room.error);
+        assert_eq!(after(anyhow!("anything"), &mut session).smaller, None);
+    }
 
     #[test]
     fn drivers_words_are_told_apart() {
@@ -105,6 +133,8 @@ mod tests {
         assert_eq!(of(&error(memory).context("while answering")), Trouble::OutOfMemory);
         assert_eq!(of(&error("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")")), Trouble::DeviceLost);
         assert_eq!(of(&error("shape mismatch in matmul")), Trouble::Other);
+        let refused = fit::NoRoom { tokens: 9, wanted: "9 GB".into(), free: "1 GB".into() };
+        assert_eq!(of(&refused.into()), Trouble::NoRoom);
         // A file that is called so is no trouble of the device's.
         assert_eq!(of(&anyhow!("cannot read out of memory.mp4")), Trouble::Other);
     }

@@ -109,7 +109,8 @@ fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Send + Sync)) {
         let Some((request, cancel)) = work.ask else { continue };
         let epoch = request.epoch;
         let Some(Loaded { pool, session, .. }) = &mut loaded else {
-            notify(Event::AskFailed { epoch, message: "no model is loaded; choose one first".into() });
+            let message = "no model is loaded; choose one first".into();
+            notify(Event::AskFailed { epoch, message, smaller: None });
             continue;
         };
         let answer = guarded(|| {
@@ -127,9 +128,10 @@ fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Send + Sync)) {
         match answer {
             Ok(answer) => notify(Event::Answered { epoch, answer: Arc::new(answer) }),
             Err(e) => {
-                let (trouble, e) = trouble::after(e, session);
-                notify(Event::AskFailed { epoch, message: format!("{e:#}") });
-                if trouble == Trouble::DeviceLost {
+                let after = trouble::after(e, session);
+                let message = format!("{:#}", after.error);
+                notify(Event::AskFailed { epoch, message, smaller: after.smaller });
+                if after.trouble == Trouble::DeviceLost {
                     loaded = None;
                     shared.desk.set(None);
                     notify(Event::ModelLost);

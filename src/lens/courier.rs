@@ -27,7 +27,7 @@ enum Content {
 impl Courier {
     /// Sends an f32 tensor to the host, flattened. What the device computes for it is waited for by the copy, not by the
     /// caller.
-    pub fn send(&mut self, tensor: Tensor) -> Result<Parcel> {
+    pub fn send(&mut self, tensor: &Tensor) -> Result<Parcel> {
         #[cfg(feature = "cuda")]
         if let candle_core::Device::Cuda(device) = tensor.device() {
             let road = match &mut self.road {
@@ -88,7 +88,7 @@ mod cuda {
             Ok(Self { compute: Arc::clone(compute), copies, spare: None })
         }
 
-        pub(super) fn send(&mut self, tensor: Tensor) -> Result<Way> {
+        pub(super) fn send(&mut self, tensor: &Tensor) -> Result<Way> {
             let tensor = tensor.contiguous()?;
             let len = tensor.elem_count();
             let mut buffer = match self.spare.take().filter(|b| b.len() >= len) {

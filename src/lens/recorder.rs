@@ -37,7 +37,7 @@ impl Recorder {
         }
         let stacked = Tensor::stack(&self.layers, 0)?; // [layers, heads, 1, keys]
         let (layers, heads, _, keys) = stacked.dims4()?;
-        Ok(PendingRow { query: self.query, size: [layers, heads, keys], parcel: courier.send(stacked)? })
+        Ok(PendingRow { query: self.query, size: [layers, heads, keys], parcel: courier.send(&stacked)? })
     }
 
     /// The captured row, waited for.

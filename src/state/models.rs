@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use crate::command::ModelsCommand;
 use crate::download::{Choice, Ended, News, Offer, Progress, Step};
+use crate::settings::Dtype;
 
 /// The models that can be chosen, and the download on its way.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Models {
     /// Whether they are shown.
     pub open: bool,
+    /// How their weights are held.
+    pub dtype: Dtype,
     /// The hub id that is being typed.
     pub typed: String,
     /// What can be chosen; `None` until that was looked for.
@@ -91,6 +94,7 @@ impl Models {
         match command {
             ModelsCommand::Toggle => self.open = !self.open,
             ModelsCommand::Type(text) => self.typed.clone_from(text),
+            ModelsCommand::Hold(dtype) => self.dtype = *dtype,
             ModelsCommand::Load(..) => self.open = false,
             ModelsCommand::LookUp(id) => {
                 self.number += 1;

@@ -4,7 +4,7 @@ use egui::{Frame, Label, Layout, Margin, RichText, Stroke, Ui};
 
 use super::icons::{self, Icon};
 use super::theme;
-use crate::command::Command;
+use crate::command::{Command, ModelsCommand};
 use crate::state::State;
 
 /// All notices, newest first.
@@ -25,6 +25,13 @@ pub fn show(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
                     }
                     if ui.button("Copy").clicked() {
                         commands.push(Command::Copy(notice.text.clone()));
+                    }
+                    if let Some(dtype) = notice.smaller {
+                        let load = ui.button(format!("Hold the model as {}", dtype.name()));
+                        if load.on_hover_text(format!("Load it again: {}", dtype.about())).clicked() {
+                            commands.push(Command::Models(ModelsCommand::Hold(dtype)));
+                            commands.push(Command::Dismiss(notice.id));
+                        }
                     }
                     ui.with_layout(Layout::left_to_right(egui::Align::Center), |ui| {
                         let text = RichText::new(&notice.text).color(theme::TEXT);

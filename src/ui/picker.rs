@@ -10,6 +10,7 @@ use super::theme;
 use crate::command::{Command, ModelsCommand};
 use crate::download::{Choice, ChoiceKind, Step, bytes_text};
 use crate::event::FileUse;
+use crate::settings::Dtype;
 use crate::state::{Download, DownloadStage, Model, State};
 
 /// Width of the sheet in points.
@@ -30,6 +31,7 @@ pub fn show(ui: &Ui, state: &State, commands: &mut Vec<Command>) {
                     if icons::button(ui, Icon::Close, "Close models", Some("Esc"), true).clicked() {
                         commands.push(Command::Models(ModelsCommand::Toggle));
                     }
+                    form(ui, state.models.dtype, commands);
                 });
             });
             ui.add_space(4.0);
@@ -55,6 +57,22 @@ pub fn show(ui: &Ui, state: &State, commands: &mut Vec<Command>) {
         });
     if modal.should_close() {
         commands.push(Command::Models(ModelsCommand::Toggle));
+    }
+}
+
+/// How weights are held. Right to left.
+fn form(ui: &mut Ui, now: Dtype, commands: &mut Vec<Command>) {
+    let label = RichText::new("Weights as").small().color(theme::WEAK);
+    let mut chosen = now;
+    let list = egui::ComboBox::from_id_salt("weights").selected_text(now.name()).width(64.0).show_ui(ui, |ui| {
+        for dtype in Dtype::ALL {
+            ui.selectable_value(&mut chosen, dtype, dtype.name()).on_hover_text(dtype.about());
+        }
+    });
+    let label = ui.label(label);
+    list.response.labelled_by(label.id).on_hover_text(now.about());
+    if chosen != now {
+        commands.push(Command::Models(ModelsCommand::Hold(chosen)));
     }
 }
 

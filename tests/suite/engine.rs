@@ -290,7 +290,9 @@ fn request(epoch: u64, question: &str, new: usize) -> Request {
 fn the_newest_request_wins_and_faults_are_survived() {
     let (engine, events) = engine();
     engine.ask(request(1, "too early", 1));
-    assert!(matches!(events.recv().unwrap(), Event::AskFailed { epoch: 1, message } if message.contains("no model")));
+    assert!(
+        matches!(events.recv().unwrap(), Event::AskFailed { epoch: 1, message, .. } if message.contains("no model"))
+    );
 
     engine.load(LoadOptions::new(PathBuf::from("/nowhere")));
     assert!(matches!(events.recv().unwrap(), Event::ModelLoading { .. }));
@@ -321,7 +323,7 @@ fn the_newest_request_wins_and_faults_are_survived() {
                     engine.ask(broken);
                 }
             }
-            Event::AskFailed { epoch, message } => {
+            Event::AskFailed { epoch, message, .. } => {
                 assert_eq!(epoch, 6);
                 assert!(message.contains("/no/such/clip.mp4"), "{message}");
                 engine.ask(request(7, "And now?", 3));

@@ -9,10 +9,13 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use modalens::app::{App, Options};
+use modalens::command::Command;
 use modalens::download::{ChoiceKind, Step};
 use modalens::engine::LoadOptions;
+use modalens::event::Event;
 use modalens::media::{ManualOutput, Output};
 use modalens::model::hub::{Hub, System};
+use modalens::settings::Dtype;
 use modalens::state::{DownloadStage, End, Model, State};
 
 use crate::checkpoint::fixture;
@@ -265,4 +268,41 @@ fn a_disk_that_is_too_small_is_said_before_it_starts() {
     w.harness.run_steps(3);
     assert_eq!(w.stage(), Some(&DownloadStage::Offered), "there is nothing to press");
     assert!(w.server.ranges(FIRST).is_empty());
+}
+
+#[test]
+fn weights_are_held_as_chosen_and_smaller_where_memory_lacks() {
+    let mut w = Window::open(|_| {});
+    let dtype = |s: &State| match &s.model {
+        Model::Ready(info) => info.dtype.clone(),
+        _ => String::new(),
+    };
+    w.until("the model", |s| dtype(s) == "f32");
+    w.harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::L);
+    w.until("the models", |s| s.models.open);
+    let weights = |w: &mut Window| {
+        w.harness.get_by_role_and_label(egui::Role::ComboBox, "Weights as").click();
+        w.harness.run_steps(2);
+    };
+    weights(&mut w);
+    w.click("q8_0");
+    w.until("the model as q8_0", |s| dtype(s) == "q8_0");
+    // Escape closes what is open, one after the other.
+    weights(&mut w);
+    w.harness.key_press(egui::Key::Escape);
+    w.harness.run_steps(2);
+    assert!(w.state().models.open && !w.shows("q4k"));
+    w.harness.key_press(egui::Key::Escape);
+    w.harness.run_steps(2);
+    assert!(!w.state().models.open);
+
+    // A device without room: the way out is a button, and what it loads is what stays.
+    w.harness.state_mut().perform(&Command::Ask);
+    let epoch = w.state().epoch;
+    let message = "cpu ran out of memory".to_owned();
+    w.harness.state_mut().apply(Event::AskFailed { epoch, message, smaller: Some(Dtype::Q4K) });
+    w.harness.run_steps(2);
+    w.click("Hold the model as q4k");
+    w.until("the model as q4k", |s| dtype(s) == "q4k");
+    assert!(w.state().notices.iter().all(|n| n.smaller.is_none()));
 }

@@ -471,7 +471,7 @@ fn events_of_older_requests_and_clips_change_nothing() {
     let new = state.begin_run(1.0);
     let provenance = Arc::new(Provenance::default());
     state.apply(Event::Prompt { epoch: old, provenance: Arc::clone(&provenance) }, 2.0);
-    state.apply(Event::AskFailed { epoch: old, message: "stale".to_owned() }, 2.0);
+    state.apply(Event::AskFailed { epoch: old, message: "stale".to_owned(), smaller: None }, 2.0);
     let run = state.run.as_ref().unwrap();
     assert!(run.provenance.is_none() && run.running() && state.notices.is_empty());
     state.apply(Event::Prompt { epoch: new, provenance }, 3.0);
