@@ -211,7 +211,8 @@ impl Session {
         // A still has limits of its own and is only one.
         let still = request.clip.video.as_deref().is_some_and(|path| probe(path).is_ok_and(|p| p.still));
         let (processor, sampling) = (self.processor()?, &request.sampling);
-        let mut shrink = |image| if still { image } else { processor.shrink(image, sampling) };
+        let mut shrink =
+            |image, frames| if still { Ok(image) } else { Ok(processor.shrink(&image, frames, sampling)?) };
         let (clip, notes) = sample_clip_with(&request.clip, sampling, &cancelled, &mut shrink)?;
         for note in notes {
             log::warn!("{note}");

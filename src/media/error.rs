@@ -145,6 +145,9 @@ pub enum MediaError {
     /// FFmpeg ran out of a resource that has nothing to do with the file.
     #[error("FFmpeg could not be used ({0}); free some memory and try again")]
     Library(String),
+    /// Whoever takes the frames does not want so many, or none like these.
+    #[error(transparent)]
+    Refused(Box<dyn std::error::Error + Send + Sync>),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

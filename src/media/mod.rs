@@ -35,7 +35,7 @@ pub use picture::VideoFrame;
 pub use playback::{ManualOutput, MediaEvent, Output, Playback};
 pub use probe::{AudioInfo, Probe, VideoInfo, probe};
 pub use reader::{MAX_PIXELS, VideoReader};
-pub use sample::{MAX_AUDIO_SECS, sample_clip, sample_clip_with};
+pub use sample::{Intake, MAX_AUDIO_SECS, sample_clip, sample_clip_with};
 pub use soundtrack::Soundtrack;
 
 /// FFmpeg's version, as the libraries that are loaded say it.

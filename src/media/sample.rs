@@ -40,16 +40,19 @@ pub fn sample_clip(
     sampling: &Sampling,
     cancel: &dyn Fn() -> bool,
 ) -> Result<(SampledClip, Vec<String>), MediaError> {
-    sample_clip_with(clip, sampling, cancel, &mut |image| image)
+    sample_clip_with(clip, sampling, cancel, &mut |image, _| Ok(image))
 }
 
+/// Takes a frame as it is decoded, and how many there will be in all; gives what is kept of it, or refuses.
+pub type Intake<'a> = dyn FnMut(RgbImage, usize) -> Result<RgbImage, Box<dyn std::error::Error + Send + Sync>> + 'a;
+
 /// [`sample_clip`] with `each` applied to every frame as it is decoded, so that a caller who only needs a smaller
-/// picture never holds the large ones.
+/// picture never holds the large ones, and one who wants fewer says so at the first.
 pub fn sample_clip_with(
     clip: &ClipSpec,
     sampling: &Sampling,
     cancel: &dyn Fn() -> bool,
-    each: &mut dyn FnMut(RgbImage) -> RgbImage,
+    each: &mut Intake<'_>,
 ) -> Result<(SampledClip, Vec<String>), MediaError> {
     let mut notes = Vec::new();
     let mut video = None;
@@ -115,7 +118,7 @@ fn sample_video(
     clip: &ClipSpec,
     sampling: &Sampling,
     cancel: &dyn Fn() -> bool,
-    each: &mut dyn FnMut(RgbImage) -> RgbImage,
+    each: &mut Intake<'_>,
     notes: &mut Vec<String>,
 ) -> Result<(SampledVideo, f64), MediaError> {
     let declared = source.duration_secs();
@@ -260,7 +263,7 @@ fn collect(
     plan: &Plan,
     edit: FrameEdit,
     cancel: &dyn Fn() -> bool,
-    each: &mut dyn FnMut(RgbImage) -> RgbImage,
+    each: &mut Intake<'_>,
 ) -> Result<Option<Vec<RgbImage>>, MediaError> {
     let mut to_rgb = ToRgb::default();
     let mut frames: Vec<RgbImage> = Vec::with_capacity(plan.wanted.len());
@@ -312,12 +315,12 @@ fn collect(
 fn keep(
     frame: &super::picture::VideoFrame,
     to_rgb: &mut ToRgb,
-    each: &mut dyn FnMut(RgbImage) -> RgbImage,
+    each: &mut Intake<'_>,
     plan: &Plan,
     path: &Path,
     frames: &mut Vec<RgbImage>,
 ) -> Result<(), MediaError> {
-    let image = each(to_rgb.convert(frame)?);
+    let image = each(to_rgb.convert(frame)?, plan.wanted.len()).map_err(MediaError::Refused)?;
     if frames.is_empty() {
         let bytes = image.data.len() as u64 * plan.wanted.len() as u64;
         if bytes > MAX_FRAME_BYTES {

@@ -45,9 +45,10 @@ pub fn load(folder: &Path, processor: &Processor) -> Result<Vec<Sample>, TuneErr
         .map(|row| {
             let path = folder.join(&row.file_name);
             let sampling = Sampling::default();
-            let (clip, _) = media::sample_clip_with(&ClipSpec::original(&path), &sampling, &|| false, &mut |image| {
-                processor.shrink(image, &sampling)
-            })?;
+            let (clip, _) =
+                media::sample_clip_with(&ClipSpec::original(&path), &sampling, &|| false, &mut |image, frames| {
+                    Ok(processor.shrink(&image, frames, &sampling)?)
+                })?;
             Ok(Sample { clip, truth: row.truth.clone() })
         })
         .collect()

@@ -102,7 +102,7 @@ fn see(
         let mut bounds = None;
         for t in [t, t + 0.58] {
             let (image, here) = clip.frame(t).ok_or(TuneError::Canvas)?;
-            frames.push(processor.shrink(image, &sampling));
+            frames.push(processor.shrink(&image, 1, &sampling)?);
             bounds = here;
         }
         truths.push((clip.truth(Vec::new()).visual_class, bounds));

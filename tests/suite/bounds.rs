@@ -86,7 +86,7 @@ fn an_hour_of_4k_stays_below_a_gigabyte() {
     }
     within("playing an hour of 4K");
     let sampling = Sampling { fps: Some(0.004), ..Sampling::default() };
-    let (sampled, _) = media::sample_clip_with(&clip, &sampling, &|| false, &mut |image| small(&image)).unwrap();
+    let (sampled, _) = media::sample_clip_with(&clip, &sampling, &|| false, &mut |image, _| Ok(small(&image))).unwrap();
     let frames = sampled.video.unwrap();
     assert!(frames.frames.len() >= 12 && frames.pts_secs.last().unwrap() > &3500.0);
     within("sampling an hour of 4K");
@@ -115,7 +115,7 @@ fn an_8192_by_4320_film_stays_below_a_gigabyte() {
     }
     within("playing 8192x4320");
     let sampling = Sampling { fps: Some(2.0), ..Sampling::default() };
-    let (sampled, _) = media::sample_clip_with(&clip, &sampling, &|| false, &mut |image| small(&image)).unwrap();
+    let (sampled, _) = media::sample_clip_with(&clip, &sampling, &|| false, &mut |image, _| Ok(small(&image))).unwrap();
     assert_eq!(sampled.video.unwrap().frames.len(), 4);
     within("sampling 8192x4320");
 }

@@ -482,6 +482,14 @@ fn every_wrong_file_gets_one_clear_line() {
     );
     let cancelled = media::sample_clip(&ClipSpec::original(clips.path("video.mp4")), &Sampling::default(), &|| true);
     assert!(matches!(cancelled, Err(MediaError::Cancelled)));
+    // Whoever takes the frames hears at the first how many there will be, and may say no.
+    let (mut seen, clip) = (Vec::new(), ClipSpec::original(clips.path("video.mp4")));
+    let refused = media::sample_clip_with(&clip, &Sampling::default(), &|| false, &mut |_, frames| {
+        seen.push(frames);
+        Err("no".into())
+    });
+    assert!(matches!(refused, Err(MediaError::Refused(why)) if why.to_string() == "no"));
+    assert_eq!(seen, [sample(&clip, 2.0).unwrap().0.video.unwrap().frames.len()]);
 }
 
 /// A picture of one colour with a white square that moves one pixel to the right per frame.

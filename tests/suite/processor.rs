@@ -226,7 +226,7 @@ fn a_character_comes_with_its_last_byte() {
 fn pixel_limits_that_no_prompt_fits_are_refused_at_once() {
     let huge = Sampling { fps: None, min_pixels: Some(1 << 40), max_pixels: Some(usize::MAX) };
     let small = frame(56, 28, 1);
-    assert_eq!(PROCESSOR.shrink(small.clone(), &huge), small);
+    assert!(matches!(PROCESSOR.shrink(&small, 1, &huge), Err(ProcessorError::TooLong { .. })));
     let clips = [Piece::Image(small.clone()), Piece::Video(video(4, [56, 28], 2.0), None)];
     for piece in clips {
         let message = Message { role: Role::User, pieces: vec![piece] };
@@ -236,6 +236,8 @@ fn pixel_limits_that_no_prompt_fits_are_refused_at_once() {
     // Many frames that fit one by one do not fit together.
     let most = CONFIG.text.max_position_embeddings;
     let each = Sampling { fps: None, min_pixels: Some(784 * (most - 1000)), max_pixels: None };
+    assert!(PROCESSOR.shrink(&small, 2, &each).is_ok());
+    assert!(matches!(PROCESSOR.shrink(&small, 4, &each), Err(ProcessorError::TooLong { .. })));
     let message = Message { role: Role::User, pieces: vec![Piece::Video(video(4, [56, 28], 2.0), None)] };
     assert!(matches!(PROCESSOR.process(&[message], &each), Err(ProcessorError::TooLong { .. })));
 

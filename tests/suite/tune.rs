@@ -47,8 +47,10 @@ impl Rig {
     fn sample(&self, index: u64) -> Sample {
         let clip = Clip::new(5, index, Condition::Aligned);
         let times: Vec<f64> = (0..4).map(|i| f64::from(i) * 1.3).collect();
-        let frames =
-            times.iter().map(|t| self.processor.shrink(clip.frame(*t).unwrap().0, &Sampling::default())).collect();
+        let frames = times
+            .iter()
+            .map(|t| self.processor.shrink(&clip.frame(*t).unwrap().0, 4, &Sampling::default()).unwrap())
+            .collect();
         let samples = clip.pcm_at(SAMPLE_RATE).unwrap();
         let clip_given = SampledClip {
             video: Some(SampledVideo { frames, pts_secs: times, fps: 2.0 }),

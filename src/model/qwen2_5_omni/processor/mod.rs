@@ -287,17 +287,27 @@ impl Processor {
         PixelLimits { min, max: sampling.max_pixels.unwrap_or(own.max).max(min) }
     }
 
-    /// A video frame at the size the model sees; preprocessing it again changes nothing. A picture that no grid fits,
-    /// or one that alone has more tokens than the model takes, comes back as it is, for [`Self::process`] to refuse.
-    pub fn shrink(&self, image: RgbImage, sampling: &Sampling) -> RgbImage {
-        let limits = self.pixel_limits(true, sampling);
-        let factor = self.config.vision.token_edge();
-        match smart_resize(image.height, image.width, factor, limits.min, limits.max) {
-            Some(size) if self.step_tokens(size) <= self.config.text.max_position_embeddings => {
-                resize(&image, size[0], size[1])
-            }
-            _ => image,
+    /// One of `frames` video frames at the size the model sees; preprocessing it again changes nothing.
+    ///
+    /// Fails where no grid fits it, or where the frames have more tokens together than the model takes.
+    pub fn shrink(&self, image: &RgbImage, frames: usize, sampling: &Sampling) -> Result<RgbImage, ProcessorError> {
+        let [height, width] = self.grid_size(image, frames, self.pixel_limits(true, sampling))?;
+        Ok(resize(image, height, width))
+    }
+
+    /// The height and width in pixels that `frames` frames like this one are resized to.
+    ///
+    /// Known before anything is resized: limits that a user chose may ask for more than any memory holds.
+    fn grid_size(&self, first: &RgbImage, frames: usize, limits: PixelLimits) -> Result<[usize; 2], ProcessorError> {
+        let c = &self.config.vision;
+        let size = smart_resize(first.height, first.width, c.token_edge(), limits.min, limits.max)
+            .ok_or(ProcessorError::Aspect { width: first.width, height: first.height })?;
+        let tokens = self.step_tokens(size).saturating_mul(frames.div_ceil(c.temporal_patch_size));
+        let most = self.config.text.max_position_embeddings;
+        if tokens > most {
+            return Err(ProcessorError::TooLong { tokens, video: tokens, audio: 0, most });
         }
+        Ok(size)
     }
 
     /// Tokens of a grid step of this height and width in pixels.
@@ -360,15 +370,7 @@ impl Processor {
     ) -> Result<(PictureInput, Vec<(u32, Source)>), ProcessorError> {
         let c = &self.config.vision;
         let first = video.frames.first().ok_or_else(|| ProcessorError::Layout("a video without frames".into()))?;
-        let [height, width] = smart_resize(first.height, first.width, c.token_edge(), limits.min, limits.max)
-            .ok_or(ProcessorError::Aspect { width: first.width, height: first.height })?;
-        // Said before anything is resized: limits that a user chose may ask for more than any memory holds.
-        let steps = video.frames.len().div_ceil(c.temporal_patch_size);
-        let (tokens, most) =
-            (self.step_tokens([height, width]).saturating_mul(steps), self.config.text.max_position_embeddings);
-        if tokens > most {
-            return Err(ProcessorError::TooLong { tokens, video: tokens, audio: 0, most });
-        }
+        let [height, width] = self.grid_size(first, video.frames.len(), limits)?;
         let frames: Vec<RgbImage> = video.frames.par_iter().map(|f| resize(f, height, width)).collect();
         let layout = PatchLayout { patch: c.patch_size, merge: c.spatial_merge_size, temporal: c.temporal_patch_size };
         let (pixels, grid) = patchify(&frames, layout, &self.table);
