@@ -76,6 +76,8 @@ struct Script {
     list: Option<String>,
     etags: HashMap<String, String>,
     location: Option<String>,
+    /// Another address of the store.
+    store: Option<String>,
     log: Vec<Seen>,
     ended: bool,
 }
@@ -152,6 +154,7 @@ impl Server {
             cache: cache.path().join("hub"),
             endpoint: self.endpoint(),
             token: Some(TOKEN.to_owned()),
+            authorities: None,
             offline: false,
             system,
         };
@@ -313,7 +316,10 @@ fn serve(stream: TcpStream, script: &Mutex<Script>, cdn: bool, cdn_port: u16) ->
         }
         let location = match (&s.location, is_large(&file)) {
             (Some(location), true) => location.clone(),
-            (None, true) => format!("http://127.0.0.1:{cdn_port}/store/{file}?signature=x"),
+            (None, true) => {
+                let store = s.store.clone().unwrap_or_else(|| format!("http://127.0.0.1:{cdn_port}"));
+                format!("{store}/store/{file}?signature=x")
+            }
             (_, false) => format!("/api/resolve-cache/{file}"),
         };
         let linked = if is_large(&file) {
@@ -845,4 +851,72 @@ fn an_interrupted_command_leaves_what_the_next_one_goes_on_with() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     assert_eq!(server.ranges(FIRST), [None, Some("bytes=50000-".to_owned())]);
     assert!(String::from_utf8_lossy(&out.stderr).contains("50.0 kB here"));
+}
+
+/// A file of the test hub's HTTPS, made by `tests/fixtures/tls/make.sh`.
+fn tls(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(file)
+}
+
+/// Speaks HTTPS for a server of this machine that speaks HTTP; ends with the test program. Gives its port.
+fn speak_tls_for(plain: u16) -> u16 {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = vec![CertificateDer::from_pem_file(tls("server.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(tls("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let relay = move |stream: TcpStream| -> io::Result<()> {
+        let session = rustls::ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
+        let mut safe = rustls::StreamOwned::new(session, stream);
+        let (mut request, mut byte) = (Vec::new(), [0]);
+        while !request.ends_with(b"\r\n\r\n") {
+            safe.read_exact(&mut byte)?;
+            request.push(byte[0]);
+        }
+        let mut plain = TcpStream::connect(("127.0.0.1", plain))?;
+        plain.write_all(&request)?;
+        io::copy(&mut plain, &mut safe)?;
+        safe.conn.send_close_notify();
+        safe.flush()
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that does not trust it hangs up.
+            drop(relay(stream));
+        }
+    });
+    port
+}
+
+#[test]
+fn https_is_spoken_with_those_whose_certificate_is_trusted() {
+    let server = Server::start();
+    let (hub, store) = (speak_tls_for(server.hub), speak_tls_for(server.cdn));
+    server.script().store = Some(format!("https://localhost:{store}"));
+    let mut local = server.hub();
+    local.hub.endpoint = format!("https://localhost:{hub}");
+    // Nobody whom the world trusts has signed it: refused at once, and the way out is named.
+    let refused = local.get().unwrap_err();
+    assert!(matches!(refused, HubError::NotTrusted { .. }), "{refused}");
+    assert!(refused.to_string().contains("SSL_CERT_FILE"), "{refused}");
+    assert_eq!((server.requests(), local.waited.load(Ordering::Relaxed)), (0, 0));
+    // With its authority everything comes, from the store too, and the store is not told the token.
+    local.hub.authorities = Some(tls("authority.pem"));
+    let folder = local.get().unwrap();
+    assert_eq!(std::fs::read(folder.join(SECOND)).unwrap(), server.script().files[SECOND]);
+    assert!(server.script().log.iter().all(|seen| seen.cdn != seen.headers.contains_key("authorization")));
+    // A name that the certificate does not have, and files that are none of authorities.
+    let mut local = server.hub();
+    local.hub.endpoint = format!("https://127.0.0.1:{hub}");
+    local.hub.authorities = Some(tls("authority.pem"));
+    assert!(matches!(local.get(), Err(HubError::NotTrusted { .. })));
+    for (file, why) in [("make.sh", "no certificate"), ("missing.pem", "No such file")] {
+        local.hub.authorities = Some(tls(file));
+        let error = local.get().unwrap_err().to_string();
+        assert!(error.contains("SSL_CERT_FILE") && error.contains(why), "{error}");
+    }
 }

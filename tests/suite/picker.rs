@@ -43,8 +43,14 @@ impl Window {
             }),
             ..System::default()
         };
-        let mut hub =
-            Hub { cache: cache.path().join("hub"), endpoint: server.endpoint(), token: None, offline: false, system };
+        let mut hub = Hub {
+            cache: cache.path().join("hub"),
+            endpoint: server.endpoint(),
+            token: None,
+            authorities: None,
+            offline: false,
+            system,
+        };
         change(&mut hub);
         let mut options = Options::new(None, Ok(LoadOptions::new(fixture())));
         options.output = Output::Manual(ManualOutput::default());

@@ -1,8 +1,10 @@
 //! Requests to the hub: redirects, what an answer's status means, and trying again. Knows nothing of files and caches.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response, Uri};
+use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::{Control, Hub, HubError, HubId};
@@ -61,7 +63,9 @@ impl<'a> Client<'a> {
             return Err(bad("it must be no more than http(s)://host/path"));
         }
         let origin = origin(&uri).ok_or_else(|| bad("it does not start with http:// or https://"))?;
+        let roots = hub.authorities.as_deref().map_or(Ok(RootCerts::WebPki), authorities)?;
         let agent = Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .http_status_as_error(false)
             // Followed here: the token goes to the hub only, and what the hub itself says of a file stands in its redirect.
             .max_redirects(0)
@@ -94,6 +98,9 @@ impl<'a> Client<'a> {
         let here = url.host().is_some_and(|h| matches!(h, "localhost" | "127.0.0.1" | "[::1]"));
         let sent = if here { request.config().proxy(None).build().call() } else { request.call() };
         sent.map_err(|e| match e {
+            e if let Some(why) = distrust(&e) => {
+                HubError::NotTrusted { host: url.host().unwrap_or_default().to_owned(), why }.into()
+            }
             ureq::Error::Http(_) | ureq::Error::BadUri(_) => self.strange(format!("{e} ({url})")).into(),
             e => Trouble::Again(said(url, &e.to_string()), None),
         })
@@ -198,6 +205,28 @@ impl<'a> Client<'a> {
 /// A header as text.
 pub(super) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+/// Why a server's certificate is not trusted, if that is what went wrong.
+fn distrust(error: &ureq::Error) -> Option<String> {
+    let ureq::Error::Io(error) = error else { return None };
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(why) => Some(why.to_string()),
+        _ => None,
+    }
+}
+
+/// The certificates of a PEM file.
+fn authorities(path: &Path) -> Result<RootCerts, HubError> {
+    let bad = |why: String| HubError::BadAuthorities { path: path.to_owned(), why };
+    let text = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
+    let mut found = Vec::new();
+    for item in ureq::tls::parse_pem(&text) {
+        if let PemItem::Certificate(certificate) = item.map_err(|e| bad(e.to_string()))? {
+            found.push(certificate);
+        }
+    }
+    if found.is_empty() { Err(bad("no certificate in PEM form".to_owned())) } else { Ok(RootCerts::from(found)) }
 }
 
 fn said(url: &Uri, what: &str) -> String {

@@ -40,6 +40,25 @@ pub enum HubError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The file of authorities cannot be used.
+    #[error("SSL_CERT_FILE holds no certificates: {why} ({})", path.display())]
+    BadAuthorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A server that cannot show who it is.
+    #[error(
+        "the certificate of {host} is not trusted ({why}): where a proxy signs for others, set SSL_CERT_FILE to a PEM file \
+         of its authority; else do not use this network"
+    )]
+    NotTrusted {
+        /// The server.
+        host: String,
+        /// The verifier's words.
+        why: String,
+    },
     /// The hub cannot be reached, or must not be.
     #[error(transparent)]
     Offline(Box<Offline>),

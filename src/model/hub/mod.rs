@@ -37,6 +37,8 @@ pub struct Hub {
     pub endpoint: String,
     /// Sent to the hub, and to nobody else.
     pub token: Option<String>,
+    /// A PEM file of the certificate authorities to trust in place of the built-in ones.
+    pub authorities: Option<PathBuf>,
     /// Never use the network.
     pub offline: bool,
     /// What of the system can be put in the place of the real thing.
@@ -77,6 +79,7 @@ impl std::fmt::Debug for Hub {
             .field("cache", &self.cache)
             .field("endpoint", &self.endpoint)
             .field("token", &token)
+            .field("authorities", &self.authorities)
             .field("offline", &self.offline)
             .finish_non_exhaustive()
     }
@@ -84,7 +87,7 @@ impl std::fmt::Debug for Hub {
 
 impl Hub {
     /// The hub as the environment describes it: `HF_ENDPOINT`, `HF_TOKEN` (else the token that `hf auth login` keeps),
-    /// `HF_HUB_CACHE`, `HF_HOME`, `HF_HUB_OFFLINE`.
+    /// `HF_HUB_CACHE`, `HF_HOME`, `HF_HUB_OFFLINE`, and `SSL_CERT_FILE` as other programs read it.
     pub fn from_env() -> Self {
         let text = |name: &str| std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
         let on = |name: &str| {
@@ -99,6 +102,7 @@ impl Hub {
             cache: cache::folder(),
             endpoint: text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()).trim_end_matches('/').to_owned(),
             token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(kept),
+            authorities: text("SSL_CERT_FILE").map(PathBuf::from),
             offline: on("HF_HUB_OFFLINE") || on("TRANSFORMERS_OFFLINE"),
             system: System::default(),
         }
