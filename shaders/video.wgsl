@@ -16,6 +16,13 @@ struct Video {
     kind: u32,
     // Samples per axis and target pixel: above 1 when the picture is shrunk by more than 2.
     taps: u32,
+    // Linear light of the picture's primaries to BT.709's, rows; w holds the luminance weight of each primary.
+    gamut: array<vec4<f32>, 3>,
+    // 0 ordinary, 1 PQ (SMPTE ST 2084), 2 HLG (ARIB STD-B67).
+    transfer: u32,
+    // The brightest light, 1 = 100 cd/m².
+    peak: f32,
+    unused: vec2<u32>,
 }
 
 @group(0) @binding(0) var<uniform> video: Video;
@@ -153,6 +160,48 @@ fn rgb_at(uv: vec2<f32>) -> vec3<f32> {
     return clamp(rgb, vec3<f32>(0.0), vec3<f32>(1.0));
 }
 
+// SMPTE ST 2084: code to light, 1 = 10,000 cd/m².
+fn pq_light(code: vec3<f32>) -> vec3<f32> {
+    let p = pow(code, vec3<f32>(1.0 / 78.84375));
+    let shares = max(p - 0.8359375, vec3<f32>(0.0)) / (18.8515625 - 18.6875 * p);
+    return pow(shares, vec3<f32>(1.0 / 0.1593017578125));
+}
+
+// ARIB STD-B67: code to the light of the scene, 1 = white at its brightest.
+fn hlg_scene(code: vec3<f32>) -> vec3<f32> {
+    let low = code * code / 3.0;
+    let high = (exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12.0;
+    return select(high, low, code <= vec3<f32>(0.5));
+}
+
+// John Hable's filmic curve.
+fn hable(x: f32) -> f32 {
+    return (x * (0.15 * x + 0.05) + 0.004) / (x * (0.15 * x + 0.5) + 0.06) - 0.02 / 0.3;
+}
+
+// A high-dynamic-range colour as an ordinary display shows it: to light (1 = 100 cd/m²), to BT.709's primaries, the
+// strongest of them through the curve and the others with it, to the code of a display with gamma 2.4.
+// Twin: src/gpu/video.rs.
+fn tone_mapped(code: vec3<f32>) -> vec3<f32> {
+    var light: vec3<f32>;
+    if video.transfer == 1u {
+        light = pq_light(code) * 100.0;
+    } else {
+        // BT.2100's opto-optical transfer for a display of 1,000 cd/m².
+        let scene = hlg_scene(code);
+        let luminance = dot(scene, vec3<f32>(video.gamut[0].w, video.gamut[1].w, video.gamut[2].w));
+        light = scene * pow(max(luminance, 1e-6), 0.2) * 10.0;
+    }
+    let rgb = vec3<f32>(
+        dot(video.gamut[0].xyz, light),
+        dot(video.gamut[1].xyz, light),
+        dot(video.gamut[2].xyz, light),
+    );
+    let strongest = max(max(rgb.x, rgb.y), max(rgb.z, 1e-6));
+    let scale = hable(strongest) / hable(video.peak) / strongest;
+    return pow(clamp(rgb * scale, vec3<f32>(0.0), vec3<f32>(1.0)), vec3<f32>(1.0 / 2.4));
+}
+
 @fragment
 fn show_video(in: Varyings) -> @location(0) vec4<f32> {
     let across = dpdx(in.uv);
@@ -164,5 +213,9 @@ fn show_video(in: Varyings) -> @location(0) vec4<f32> {
             sum += rgb_at(in.uv + across * step.x + down * step.y);
         }
     }
-    return to_target(sum / f32(video.taps * video.taps), 1.0);
+    var rgb = sum / f32(video.taps * video.taps);
+    if video.transfer != 0u {
+        rgb = tone_mapped(rgb);
+    }
+    return to_target(rgb, 1.0);
 }

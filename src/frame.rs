@@ -57,6 +57,37 @@ pub struct ColorInfo {
     pub siting: ChromaSiting,
 }
 
+/// How a high-dynamic-range picture's numbers become light.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HdrTransfer {
+    /// Perceptual quantiser (SMPTE ST 2084): absolute, up to 10,000 cd/m².
+    Pq,
+    /// Hybrid log-gamma (ARIB STD-B67): relative, shown on a display of 1,000 cd/m².
+    Hlg,
+}
+
+/// The red, green and blue that a picture's numbers are shares of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Primaries {
+    /// ITU-R BT.709.
+    Bt709,
+    /// ITU-R BT.2020.
+    Bt2020,
+    /// Display P3 (SMPTE EG 432-1, white D65).
+    P3,
+}
+
+/// What must be known to show a high-dynamic-range picture on an ordinary display.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hdr {
+    /// Its transfer characteristic.
+    pub transfer: HdrTransfer,
+    /// Its primaries.
+    pub primaries: Primaries,
+    /// The brightest light in it, in cd/m².
+    pub peak_nits: f32,
+}
+
 /// One plane's bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Plane<'a> {
@@ -87,6 +118,10 @@ pub trait Planes: Send + Sync {
     /// Whether left and right change places when shown, before the rotation.
     fn mirrored(&self) -> bool {
         false
+    }
+    /// How its numbers become light, when its dynamic range is high; ordinary pictures say nothing.
+    fn hdr(&self) -> Option<Hdr> {
+        None
     }
     /// Width of a sample divided by its height (1.0 for square pixels).
     fn pixel_aspect(&self) -> f64;

@@ -77,7 +77,8 @@ impl App {
         let title = self.state.title().unwrap_or_default();
         let stem = title.rsplit_once('.').map_or(title.as_str(), |(stem, _)| stem);
         let proposal = beside(&self.state.clip, format!("{stem} {:.3} s.png", frame.pts_secs()));
-        save_frame(frame, heat, to, proposal, self.notify());
+        let dialog = Arc::clone(&self.dialog_open);
+        save_frame(frame, heat, to, proposal, dialog, self.notify());
     }
 
     /// Carries out what a command asks of the worker.
@@ -109,10 +110,11 @@ impl App {
         let notify = self.notify();
         let report = move |news| notify(Event::Export { number, news });
         let (cancel, writing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let dialog = Arc::clone(&self.dialog_open);
         let (stop, begun) = (Arc::clone(&cancel), Arc::clone(&writing));
         let failed = report.clone();
         let thread = std::thread::Builder::new().name("export video".to_owned()).spawn(move || {
-            let Some(path) = place(Saving::Video, to, proposal, &report) else { return };
+            let Some(path) = place(Saving::Video, to, proposal, &dialog, &report) else { return };
             if stop.load(Ordering::Relaxed) {
                 return report(ExportNews::Stopped);
             }
@@ -166,7 +168,13 @@ fn beside(clip: &ClipSpec, name: String) -> PathBuf {
 }
 
 /// Where to write: as given, else as a dialog says. `None` when there is no answer; then the window has been told why.
-fn place(what: Saving, given: Option<PathBuf>, proposal: PathBuf, report: &impl Fn(ExportNews)) -> Option<PathBuf> {
+fn place(
+    what: Saving,
+    given: Option<PathBuf>,
+    proposal: PathBuf,
+    open: &AtomicBool,
+    report: &impl Fn(ExportNews),
+) -> Option<PathBuf> {
     let (title, kind, extensions) = match what {
         Saving::Frame => ("Save the frame", "PNG picture", &["png"][..]),
         Saving::Video => ("Export the video", "Video", &["mp4", "webm"][..]),
@@ -174,6 +182,11 @@ fn place(what: Saving, given: Option<PathBuf>, proposal: PathBuf, report: &impl 
     let path = if let Some(path) = given {
         at_home(path)
     } else {
+        if open.swap(true, Ordering::AcqRel) {
+            // One dialog at a time.
+            report(ExportNews::NotNow);
+            return None;
+        }
         let asked = Instant::now();
         let mut dialog = rfd::FileDialog::new().set_title(title).add_filter(kind, extensions);
         if let Some(folder) = proposal.parent() {
@@ -182,7 +195,9 @@ fn place(what: Saving, given: Option<PathBuf>, proposal: PathBuf, report: &impl 
         if let Some(name) = proposal.file_name() {
             dialog = dialog.set_file_name(name.to_string_lossy());
         }
-        match dialog.save_file() {
+        let chosen = dialog.save_file();
+        open.store(false, Ordering::Release);
+        match chosen {
             Some(path) => path,
             None if asked.elapsed() < NEVER_SHOWN => {
                 report(ExportNews::NoDialog { what, proposal });
@@ -211,12 +226,13 @@ fn save_frame(
     heat: Option<OverlayFrame>,
     to: Option<PathBuf>,
     proposal: PathBuf,
+    dialog: Arc<AtomicBool>,
     notify: impl Fn(Event) + Clone + Send + 'static,
 ) {
     let tell = notify.clone();
     let report = move |news| tell(Event::Export { number: 0, news });
     spawn("save frame", &notify, move || {
-        let Some(path) = place(Saving::Frame, to, proposal, &report) else { return };
+        let Some(path) = place(Saving::Frame, to, proposal, &dialog, &report) else { return };
         let size = display_size(&*frame);
         let saved = Headless::new()
             .and_then(|mut gpu| gpu.render_rgba(&*frame, heat.as_ref(), size))

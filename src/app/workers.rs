@@ -112,6 +112,14 @@ pub(super) fn look_into(purpose: FileUse, path: PathBuf, notify: impl Fn(Event) 
                     path,
                 };
                 if facts.picture || facts.sound {
+                    if let Some(hdr) = probe.video.as_ref().and_then(|v| v.hdr).filter(|_| purpose != FileUse::Sound) {
+                        let message = format!(
+                            "{} is HDR ({hdr}): you see it tone-mapped; the model gets its colours as they are stored, \
+                             as the reference does it, and to it they look flat.",
+                            file_name(&facts.path)
+                        );
+                        report(Event::Note { message });
+                    }
                     report(Event::FileChosen { purpose, facts });
                 } else {
                     let message = format!("{} has neither picture nor sound that can be read", file_name(&facts.path));
@@ -132,6 +140,9 @@ fn summary(probe: &Probe) -> String {
             parts.push(format!("{} fps", (fps * 100.0).round() / 100.0));
         }
         parts.push(v.codec.clone());
+        if let Some(hdr) = v.hdr {
+            parts.push(format!("HDR ({hdr}), tone-mapped"));
+        }
     }
     match probe.audio.first() {
         Some(a) => parts.push(format!("{} {} kHz", a.codec, f64::from(a.sample_rate) / 1000.0)),

@@ -59,7 +59,7 @@ fn print_text(probe: &Probe) {
             }
         }
         if let Some(hdr) = v.hdr {
-            println!("         HDR ({hdr}): shown and used as it is stored, not tone-mapped, so it looks flat");
+            println!("         HDR ({hdr}): shown tone-mapped; the model gets it as it is stored, not tone-mapped");
         }
     }
     for a in &probe.audio {

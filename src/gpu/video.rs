@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::pipeline::{DataTexture, Pipeline, Reads};
 use super::{GpuError, VIDEO_WGSL};
-use crate::frame::{ChromaSiting, ColorInfo, Matrix, PixelLayout, Plane, Planes};
+use crate::frame::{ChromaSiting, ColorInfo, Hdr, HdrTransfer, Matrix, PixelLayout, Plane, Planes, Primaries};
 
 /// The uniform of `shaders/video.wgsl`; a test compares its layout with the shader's.
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
@@ -27,6 +27,66 @@ pub struct VideoUniform {
     pub kind: u32,
     /// Samples per axis and target pixel.
     pub taps: u32,
+    /// Linear light to BT.709's primaries, as rows; the last of each row is its primary's luminance weight.
+    pub gamut: [[f32; 4]; 3],
+    /// 0 ordinary, 1 PQ, 2 HLG.
+    pub transfer: u32,
+    /// The brightest light, 1 = 100 cd/m².
+    pub peak: f32,
+    /// Fills the struct up to what the shader expects.
+    pub unused: [u32; 2],
+}
+
+/// What 1 is in linear light, in cd/m².
+const UNIT_NITS: f32 = 100.0;
+
+/// Linear light of some primaries to BT.709's, as rows, with each primary's luminance weight at the end of its row
+/// (from the primaries' chromaticities and D65, ITU-R BT.2087).
+pub const fn gamut(primaries: Primaries) -> [[f32; 4]; 3] {
+    match primaries {
+        Primaries::Bt709 => [[1.0, 0.0, 0.0, 0.2126], [0.0, 1.0, 0.0, 0.7152], [0.0, 0.0, 1.0, 0.0722]],
+        Primaries::Bt2020 => [
+            [1.660_491, -0.587_641, -0.072_85, 0.2627],
+            [-0.124_55, 1.132_9, -0.008_349, 0.678],
+            [-0.018_151, -0.100_579, 1.118_73, 0.0593],
+        ],
+        Primaries::P3 => [
+            [1.224_94, -0.224_94, 0.0, 0.228_975],
+            [-0.042_057, 1.042_057, 0.0, 0.691_739],
+            [-0.019_638, -0.078_636, 1.098_274, 0.079_287],
+        ],
+    }
+}
+
+/// Twin of the shader's `tone_mapped`: a high-dynamic-range colour (codes in 0…1) as an ordinary display shows it.
+///
+/// The curve is John Hable's ("Uncharted 2: HDR Lighting", GDC 2010), applied to the strongest primary as in FFmpeg's
+/// filter `tonemap=hable:desat=0`; light is 1 at 100 cd/m², as in its `zscale=t=linear:npl=100`; HLG is shown as on a
+/// display of 1,000 cd/m² (ITU-R BT.2100); the result is for a display of gamma 2.4 (ITU-R BT.1886).
+pub fn tone_mapped(code: [f32; 3], hdr: Hdr) -> [f32; 3] {
+    let rows = gamut(hdr.primaries);
+    let light = match hdr.transfer {
+        HdrTransfer::Pq => code.map(|e| {
+            let p = e.powf(1.0 / 78.843_75);
+            ((p - 0.835_937_5).max(0.0) / (18.851_563 - 18.6875 * p)).powf(1.0 / 0.159_301_76) * 10_000.0 / UNIT_NITS
+        }),
+        HdrTransfer::Hlg => {
+            let scene = code.map(|e| {
+                if e <= 0.5 { e * e / 3.0 } else { (((e - 0.559_910_7) / 0.178_832_77).exp() + 0.284_668_92) / 12.0 }
+            });
+            let luminance: f32 = rows.iter().zip(scene).map(|(row, s)| row[3] * s).sum();
+            scene.map(|s| s * luminance.max(1e-6).powf(0.2) * 1_000.0 / UNIT_NITS)
+        }
+    };
+    let rgb = rows.map(|row| row.iter().zip(light).map(|(m, l)| m * l).sum::<f32>());
+    let strongest = rgb[0].max(rgb[1]).max(rgb[2]).max(1e-6);
+    let scale = hable(strongest) / hable(hdr.peak_nits / UNIT_NITS) / strongest;
+    rgb.map(|c| (c * scale).clamp(0.0, 1.0).powf(1.0 / 2.4))
+}
+
+/// Hable's curve with his own numbers, not yet scaled to end at 1.
+fn hable(x: f32) -> f32 {
+    (x * (0.15 * x + 0.05) + 0.004) / (x * (0.15 * x + 0.5) + 0.06) - 0.02 / 0.3
 }
 
 /// The luma weights of red and blue.
@@ -264,6 +324,14 @@ impl VideoRenderer {
             chroma_offset: [ox, oy],
             kind,
             taps: 1,
+            gamut: gamut(frame.hdr().map_or(Primaries::Bt709, |hdr| hdr.primaries)),
+            transfer: match frame.hdr().map(|hdr| hdr.transfer) {
+                None => 0,
+                Some(HdrTransfer::Pq) => 1,
+                Some(HdrTransfer::Hlg) => 2,
+            },
+            peak: frame.hdr().map_or(1.0, |hdr| hdr.peak_nits / UNIT_NITS),
+            unused: [0; 2],
         };
         self.display_size = crate::frame::display_size(frame);
         Ok(())
@@ -311,6 +379,67 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The matrix from RGB to XYZ by the chromaticities of the primaries and D65.
+    fn xyz(red: [f64; 2], green: [f64; 2], blue: [f64; 2]) -> [[f64; 3]; 3] {
+        let up = |[x, y]: [f64; 2]| [x / y, 1.0, (1.0 - x - y) / y];
+        let columns = [up(red), up(green), up(blue)];
+        let m: [[f64; 3]; 3] = std::array::from_fn(|i| std::array::from_fn(|j| columns[j][i]));
+        let scale = times(inverse(m), up([0.3127, 0.3290]));
+        std::array::from_fn(|i| std::array::from_fn(|j| m[i][j] * scale[j]))
+    }
+
+    fn times(m: [[f64; 3]; 3], v: [f64; 3]) -> [f64; 3] {
+        m.map(|row| row.iter().zip(v).map(|(a, b)| a * b).sum())
+    }
+
+    fn inverse(m: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
+        let minor = |r: usize, c: usize| {
+            let at = |i: usize, j: usize| m[(r + i) % 3][(c + j) % 3];
+            at(1, 1) * at(2, 2) - at(1, 2) * at(2, 1)
+        };
+        let whole: f64 = (0..3).map(|c| m[0][c] * minor(0, c)).sum();
+        std::array::from_fn(|i| std::array::from_fn(|j| minor(j, i) / whole))
+    }
+
+    #[test]
+    fn gamuts_are_those_of_their_chromaticities() {
+        let blue = [0.15, 0.06];
+        let narrow = inverse(xyz([0.64, 0.33], [0.30, 0.60], blue));
+        for (primaries, wide) in [
+            (Primaries::Bt709, xyz([0.64, 0.33], [0.30, 0.60], blue)),
+            (Primaries::Bt2020, xyz([0.708, 0.292], [0.170, 0.797], [0.131, 0.046])),
+            (Primaries::P3, xyz([0.680, 0.320], [0.265, 0.690], blue)),
+        ] {
+            for (i, row) in gamut(primaries).into_iter().enumerate() {
+                for j in 0..3 {
+                    let want: f64 = (0..3).map(|k| narrow[i][k] * wide[k][j]).sum();
+                    assert!((f64::from(row[j]) - want).abs() < 2e-5, "{primaries:?} {i} {j}: {} for {want}", row[j]);
+                }
+                assert!((f64::from(row[3]) - wide[1][i]).abs() < 1e-4, "{primaries:?} weight {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn tone_mapping_keeps_black_gray_and_order() {
+        for transfer in [HdrTransfer::Pq, HdrTransfer::Hlg] {
+            let hdr = Hdr { transfer, primaries: Primaries::Bt2020, peak_nits: 1_000.0 };
+            assert!(tone_mapped([0.0; 3], hdr).iter().all(|c| *c < 0.01));
+            let mut last = -1.0;
+            for i in 0..=100 {
+                let [r, g, b] = tone_mapped([i as f32 / 100.0; 3], hdr);
+                assert!((r - g).abs() < 2e-3 && (g - b).abs() < 2e-3, "gray stays gray: {r} {g} {b}");
+                assert!(g >= last, "{g} after {last}");
+                last = g;
+            }
+            assert!((last - 1.0).abs() < 1e-3, "the peak is white: {last}");
+        }
+        // PQ of 203 cd/m², diffuse white of ITU-R BT.2408: bright, with room above.
+        let hdr = Hdr { transfer: HdrTransfer::Pq, primaries: Primaries::Bt2020, peak_nits: 1_000.0 };
+        let [white, ..] = tone_mapped([0.5807; 3], hdr);
+        assert!((0.7..0.8).contains(&white), "{white}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A decoded picture: FFmpeg's reference-counted frame seen as planes, with its colour description settled.
 //! Knows nothing of files, clocks or the GPU.
 
-use ffmpeg_next::color::{Range, Space};
+use ffmpeg_next::color::{self, Range, Space, TransferCharacteristic};
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::util::chroma::Location;
 use ffmpeg_next::util::frame::side_data;
@@ -9,13 +9,16 @@ use ffmpeg_next::{self as ffmpeg, frame};
 
 use super::error::MediaError;
 use super::raw::{self, Scaler};
-use crate::frame::{ChromaSiting, ColorInfo, Matrix, PixelLayout, Plane, Planes, RgbImage, display_size};
+use crate::frame::{
+    ChromaSiting, ColorInfo, Hdr, HdrTransfer, Matrix, PixelLayout, Plane, Planes, Primaries, RgbImage, display_size,
+};
 
 /// A decoded picture. The planes are the decoder's own memory, not copies, for every common planar format.
 pub struct VideoFrame {
     frame: frame::Video,
     layout: PixelLayout,
     color: ColorInfo,
+    hdr: Option<Hdr>,
     pts_secs: f64,
     duration_secs: f64,
     orientation: Orientation,
@@ -73,12 +76,21 @@ impl VideoFrame {
     ) -> Result<Self, MediaError> {
         let format = decoded.format();
         let color = color_of(&decoded);
+        let hdr = hdr_of(&decoded);
         let pixel_aspect = aspect(decoded.aspect_ratio()).unwrap_or(how.pixel_aspect);
         // A photograph's EXIF orientation comes with the frame, a film's with the stream.
         let own = decoded.side_data(side_data::Type::DisplayMatrix).map(|d| Orientation::of_matrix(d.data()));
         let orientation = own.unwrap_or(how.orientation);
-        let shared =
-            |frame, layout, color| Self { frame, layout, color, pts_secs, duration_secs, orientation, pixel_aspect };
+        let shared = |frame, layout, color| Self {
+            frame,
+            layout,
+            color,
+            hdr,
+            pts_secs,
+            duration_secs,
+            orientation,
+            pixel_aspect,
+        };
         if let Some(layout) = native_layout(format) {
             let direct = shared(decoded, layout, color);
             if direct.try_planes().is_some() {
@@ -162,6 +174,9 @@ impl Planes for VideoFrame {
     fn mirrored(&self) -> bool {
         self.orientation.mirrored
     }
+    fn hdr(&self) -> Option<Hdr> {
+        self.hdr
+    }
     fn pixel_aspect(&self) -> f64 {
         self.pixel_aspect
     }
@@ -237,19 +252,20 @@ pub(crate) struct RgbaFrame {
     pub(crate) height: u32,
     pub(crate) data: Vec<u8>,
     pub(crate) pts_secs: f64,
+    pub(crate) hdr: Option<Hdr>,
 }
 
 impl RgbaFrame {
     /// A black picture of a size.
     pub(crate) fn black([width, height]: [u32; 2], pts_secs: f64) -> Self {
         let data = [0, 0, 0, 255].repeat(width as usize * height as usize);
-        Self { width, height, data, pts_secs }
+        Self { width, height, data, pts_secs, hdr: None }
     }
 
     /// An RGB picture with an opaque alpha channel.
-    pub(crate) fn from_rgb(image: &RgbImage, pts_secs: f64) -> Self {
+    pub(crate) fn from_rgb(image: &RgbImage, pts_secs: f64, hdr: Option<Hdr>) -> Self {
         let data = image.data.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
-        Self { width: image.width as u32, height: image.height as u32, data, pts_secs }
+        Self { width: image.width as u32, height: image.height as u32, data, pts_secs, hdr }
     }
 }
 
@@ -271,6 +287,9 @@ impl Planes for RgbaFrame {
     }
     fn rotation_degrees(&self) -> u16 {
         0
+    }
+    fn hdr(&self) -> Option<Hdr> {
+        self.hdr
     }
     fn pixel_aspect(&self) -> f64 {
         1.0
@@ -345,6 +364,50 @@ fn nearest(format: Pixel) -> (Pixel, PixelLayout) {
 fn color_of(frame: &frame::Video) -> ColorInfo {
     let (format, width, height) = (frame.format(), frame.width(), frame.height());
     color_info(format, [width, height], frame.color_space(), frame.color_range(), frame.chroma_location())
+}
+
+/// The brightest light of pictures that do not say it, in cd/m²: what they are usually made for, and HLG's own.
+const USUAL_PEAK_NITS: f32 = 1_000.0;
+
+/// What a frame says about its dynamic range. Its brightest light is that of the content, else that of the display it
+/// was made on.
+fn hdr_of(frame: &frame::Video) -> Option<Hdr> {
+    let mut hdr = hdr_info(frame.color_transfer_characteristic(), frame.color_primaries())?;
+    if hdr.transfer == HdrTransfer::Pq {
+        let content = frame.side_data(side_data::Type::ContentLightLevel).and_then(|d| {
+            let bytes = d.data().first_chunk()?;
+            Some(u32::from_ne_bytes(*bytes) as f32)
+        });
+        let display =
+            || frame.side_data(side_data::Type::MasteringDisplayMetadata).and_then(|d| mastering_peak(d.data()));
+        let said = content.filter(|nits| *nits > 0.0).or_else(display);
+        hdr.peak_nits = said.unwrap_or(USUAL_PEAK_NITS).clamp(200.0, 10_000.0);
+    }
+    Some(hdr)
+}
+
+/// The brightest light of `AVMasteringDisplayMetadata`, in cd/m²: eight chromaticities, the least and the most light (all
+/// fractions of two 32-bit numbers), and whether chromaticities and lights are given.
+fn mastering_peak(bytes: &[u8]) -> Option<f32> {
+    let number = |i: usize| Some(i32::from_ne_bytes(*bytes.get(i * 4..)?.first_chunk()?));
+    let (num, den, given) = (number(18)?, number(19)?, number(21)?);
+    (given != 0 && num > 0 && den > 0).then(|| num as f32 / den as f32)
+}
+
+/// What transfer characteristic and primaries say about the dynamic range; `None` for an ordinary one.
+pub(crate) fn hdr_info(transfer: TransferCharacteristic, primaries: color::Primaries) -> Option<Hdr> {
+    let transfer = match transfer {
+        TransferCharacteristic::SMPTE2084 => HdrTransfer::Pq,
+        TransferCharacteristic::ARIB_STD_B67 => HdrTransfer::Hlg,
+        _ => return None,
+    };
+    let primaries = match primaries {
+        color::Primaries::BT709 => Primaries::Bt709,
+        color::Primaries::SMPTE432 => Primaries::P3,
+        // Both standards are made for it.
+        _ => Primaries::Bt2020,
+    };
+    Some(Hdr { transfer, primaries, peak_nits: USUAL_PEAK_NITS })
 }
 
 pub(crate) fn color_info(

@@ -125,7 +125,8 @@ fn sample_video(
     let still = source.is_still();
     if let Some(hdr) = source.video_stream().and_then(|s| raw::hdr_name(raw::video_header(&s).transfer)) {
         notes.push(format!(
-            "{} is HDR ({hdr}): its colours are shown and used as they are stored, not tone-mapped, so they look flat.",
+            "{} is HDR ({hdr}): it is shown tone-mapped, but the model gets its colours as they are stored, not tone-mapped, \
+             as the reference does it; to it they look flat.",
             name(path)
         ));
     }

@@ -15,6 +15,8 @@ pub struct Exports {
     /// The path that is asked for in the window.
     pub asked: Option<Asked>,
     number: u64,
+    /// The notice about what was saved last.
+    told: Option<u64>,
 }
 
 /// A video that is being written.
@@ -163,7 +165,12 @@ impl State {
                 if number != 0 {
                     self.exports.job = None;
                 }
+                // One line about what was saved last: they would soon take the picture's place.
+                if let Some(id) = self.exports.told.take() {
+                    self.notices.retain(|n| n.id != id);
+                }
                 self.notice(false, message);
+                self.exports.told = self.notices.last().map(|n| n.id);
             }
             ExportNews::Failed { message } => {
                 if number != 0 {

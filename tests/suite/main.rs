@@ -10,6 +10,7 @@ mod colour;
 mod engine;
 mod exports;
 mod formats;
+mod hdr;
 mod hub;
 mod instrument;
 mod media;

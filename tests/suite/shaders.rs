@@ -198,7 +198,19 @@ fn uniforms_have_the_layout_of_their_shaders() {
     assert_same_layout!(
         gpu::VIDEO_WGSL,
         "Video",
-        VideoUniform { rgb_from_yuv, source_from_display, size, chroma_scale, chroma_offset, kind, taps }
+        VideoUniform {
+            rgb_from_yuv,
+            source_from_display,
+            size,
+            chroma_scale,
+            chroma_offset,
+            kind,
+            taps,
+            gamut,
+            transfer,
+            peak,
+            unused
+        }
     );
     assert_same_layout!(
         gpu::OVERLAY_WGSL,

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 
 use super::sound::stop_if;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
-use crate::frame::{ChromaSiting, ColorInfo, Matrix, PixelLayout, Plane, Planes, RgbImage, display_size};
+use crate::frame::{ChromaSiting, ColorInfo, Hdr, Matrix, PixelLayout, Plane, Planes, RgbImage, display_size};
 use crate::media::{VideoReader, probe, sample_clip};
 use crate::settings::Sampling;
 
@@ -47,7 +47,7 @@ impl Pictures {
             let silent = ClipSpec { audio: AudioSource::None, ..clip.clone() };
             let (sampled, _) = sample_clip(&silent, sampling, cancel)?;
             let sampled = sampled.video.context("the clip has no frames")?;
-            let held = |(f, t): (RgbImage, f64)| Box::new(Held::new(&f, t)) as Box<dyn Planes>;
+            let held = |(f, t): (RgbImage, f64)| Box::new(Held::new(&f, t, video.light)) as Box<dyn Planes>;
             let frames = sampled.frames.into_iter().zip(sampled.pts_secs).map(held).collect();
             return Ok(Self::List { frames, end_secs, fps });
         }
@@ -64,7 +64,7 @@ impl Pictures {
             FrameEdit::Black => {
                 let [width, height] = display_size(&first).map(|n| n as usize);
                 let black = RgbImage { width, height, data: vec![0; width * height * 3] };
-                Box::new(Held::new(&black, 0.0))
+                Box::new(Held::new(&black, 0.0, None))
             }
             FrameEdit::Freeze => Box::new(first),
             _ => {
@@ -156,12 +156,13 @@ struct Held {
     height: u32,
     rgba: Vec<u8>,
     pts_secs: f64,
+    hdr: Option<Hdr>,
 }
 
 impl Held {
-    fn new(image: &RgbImage, pts_secs: f64) -> Self {
+    fn new(image: &RgbImage, pts_secs: f64, hdr: Option<Hdr>) -> Self {
         let rgba = image.data.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
-        Self { width: image.width as u32, height: image.height as u32, rgba, pts_secs }
+        Self { width: image.width as u32, height: image.height as u32, rgba, pts_secs, hdr }
     }
 }
 
@@ -188,6 +189,10 @@ impl Planes for Held {
 
     fn rotation_degrees(&self) -> u16 {
         0
+    }
+
+    fn hdr(&self) -> Option<Hdr> {
+        self.hdr
     }
 
     fn pixel_aspect(&self) -> f64 {

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::super::error::MediaError;
-use super::super::picture::{RgbaFrame, VideoFrame};
+use super::super::picture::{RgbaFrame, VideoFrame, hdr_info};
+use super::super::raw;
 use super::super::reader::{EPSILON_SECS, VideoReader};
 use super::super::sample::sample_clip;
 use super::super::source::Source;
 use super::{MediaEvent, Opened, Shared};
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
-use crate::frame::{Planes, RgbImage, display_size};
+use crate::frame::{Hdr, Planes, RgbImage, display_size};
 use crate::settings::Sampling;
 
 /// Most frames decoded ahead.
@@ -36,6 +37,7 @@ enum Pictures {
         frames: Vec<RgbImage>,
         pts_secs: Vec<f64>,
         next: usize,
+        hdr: Option<Hdr>,
     },
 }
 
@@ -235,6 +237,9 @@ fn open_pictures(
         }
         return Ok((Pictures::Nothing, Opened { whole, ..Opened::default() }));
     }
+    // A model's frames keep their codes; shown, they become light like those of the file.
+    let header = source.video_stream().map(|s| raw::video_header(&s));
+    let hdr = header.and_then(|h| hdr_info(h.transfer, h.primaries));
     let mut reader = VideoReader::of(source)?;
     let opened =
         if reader.is_still() { Opened::default() } else { Opened { whole, picture: reader.end_secs(), counted: None } };
@@ -252,7 +257,7 @@ fn open_pictures(
             let silent = ClipSpec { audio: AudioSource::None, ..clip.clone() };
             match sample_clip(&silent, sampling, stale)?.0.video {
                 None => Pictures::Nothing,
-                Some(video) => Pictures::Slots { frames: video.frames, pts_secs: video.pts_secs, next: 0 },
+                Some(video) => Pictures::Slots { frames: video.frames, pts_secs: video.pts_secs, next: 0, hdr },
             }
         }
     };
@@ -327,8 +332,8 @@ impl Pictures {
     }
 
     fn slot(&self, slot: usize) -> Option<Arc<dyn Planes>> {
-        let Self::Slots { frames, pts_secs, .. } = self else { return None };
+        let Self::Slots { frames, pts_secs, hdr, .. } = self else { return None };
         let image = frames.get(slot).zip(pts_secs.get(slot));
-        image.map(|(image, pts)| Arc::new(RgbaFrame::from_rgb(image, *pts)) as Arc<dyn Planes>)
+        image.map(|(image, pts)| Arc::new(RgbaFrame::from_rgb(image, *pts, *hdr)) as Arc<dyn Planes>)
     }
 }
