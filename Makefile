@@ -6,10 +6,10 @@ CARGO := .ci/cargo
 TARGET = $${CARGO_TARGET_DIR:-target}
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint bench
+.PHONY: help run test soak lint bench check-exports
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 run: ## build and run on a sample
 	@.ci/packages.sh build run
@@ -34,6 +34,10 @@ lint: ## formatting, clippy, documentation, licences
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --locked
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check bans licenses sources; \
 	else echo 'cargo-deny is not here, so licences and sources were not checked: cargo install --locked cargo-deny'; fi
+
+check-exports: ## what is written (video, attention, report, pictures, JSON), judged by outside tools (needs Python 3)
+	@.ci/packages.sh build test
+	@tests/exports/check.sh
 
 bench: ## speed beside ffmpeg, and beside the reference implementation (needs Python 3 and 15 GB; slow)
 	@.ci/packages.sh build test
