@@ -247,23 +247,23 @@ fn turn<'a>(rows: impl Iterator<Item = &'a [u8]>, w: usize, h: usize, how: Orien
 }
 
 /// An owned RGBA picture as planes: black frames, shuffled frames, anything not straight from a decoder.
-pub(crate) struct RgbaFrame {
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) data: Vec<u8>,
-    pub(crate) pts_secs: f64,
-    pub(crate) hdr: Option<Hdr>,
+pub struct RgbaFrame {
+    width: u32,
+    height: u32,
+    data: Vec<u8>,
+    pts_secs: f64,
+    hdr: Option<Hdr>,
 }
 
 impl RgbaFrame {
     /// A black picture of a size.
-    pub(crate) fn black([width, height]: [u32; 2], pts_secs: f64) -> Self {
+    pub fn black([width, height]: [u32; 2], pts_secs: f64) -> Self {
         let data = [0, 0, 0, 255].repeat(width as usize * height as usize);
         Self { width, height, data, pts_secs, hdr: None }
     }
 
-    /// An RGB picture with an opaque alpha channel.
-    pub(crate) fn from_rgb(image: &RgbImage, pts_secs: f64, hdr: Option<Hdr>) -> Self {
+    /// An RGB picture, opaque, whose values are of an HDR transfer where it says so.
+    pub fn from_rgb(image: &RgbImage, pts_secs: f64, hdr: Option<Hdr>) -> Self {
         let data = image.data.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
         Self { width: image.width as u32, height: image.height as u32, data, pts_secs, hdr }
     }

@@ -5,23 +5,25 @@
 //! What is shown and heard is the [`ClipSpec`]: a swapped soundtrack, black or frozen frames. Shuffled and reversed
 //! frames are shown as the model gets them: each sampling slot shows the picture that was put there, until the next slot.
 
+mod output;
 mod pictures;
 mod sound;
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::clock::{Clock, ManualClock, SystemClock};
+use super::clock::{Clock, SystemClock};
 use super::error::MediaError;
-use super::mixer::{CHANNELS, Mixer, Transport};
-use super::null_sink::NULL_RATE;
+use super::mixer::Transport;
 use super::reader::EPSILON_SECS;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit, SoundEdit};
 use crate::frame::Planes;
 use crate::settings::Sampling;
 use crate::time::Span;
+
+pub use output::{ManualOutput, Output};
 
 /// Frames whose lateness is remembered.
 const LOGGED: usize = 4_096;
@@ -49,46 +51,6 @@ pub enum MediaEvent {
     Note(String),
     /// The clip, or its sound, cannot be played: one line.
     Failed(String),
-}
-
-/// Where sound goes.
-#[derive(Clone)]
-pub enum Output {
-    /// The default device; without one, nothing is heard and time goes on all the same.
-    Device,
-    /// Nothing is heard; time is the clock's.
-    Null,
-    /// Whoever holds the other end decides when samples are played: for tests.
-    Manual(ManualOutput),
-}
-
-/// A sound device that plays when it is told to, and the clock that goes with it.
-#[derive(Clone, Default)]
-pub struct ManualOutput {
-    mixer: Arc<Mutex<Option<Mixer>>>,
-    /// Whoever keeps the ring full: such a device may be faster than any other.
-    feeder: Arc<Mutex<Weak<Shared>>>,
-    /// The clock, moved by what is played.
-    pub clock: Arc<ManualClock>,
-}
-
-impl ManualOutput {
-    /// Samples per second.
-    pub const RATE: u32 = NULL_RATE;
-
-    /// Plays interleaved stereo into `out`, as a device's callback would, and moves the clock on by as much.
-    pub fn pump(&self, out: &mut [f32]) {
-        let mut mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
-        out.fill(0.0);
-        if let Some(mixer) = mixer.as_mut() {
-            mixer.fill(out, self.clock.now_secs());
-        }
-        self.clock.advance((out.len() / CHANNELS) as f64 / f64::from(Self::RATE));
-        let feeder = self.feeder.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = feeder.upgrade() {
-            shared.wake_sound.notify_all();
-        }
-    }
 }
 
 /// A clip being played. Dropping it stops the sound and joins its threads.
@@ -219,7 +181,7 @@ impl Playback {
             return Err(MediaError::EmptyClip);
         }
         let clock: Arc<dyn Clock> = match &output {
-            Output::Manual(manual) => Arc::<ManualClock>::clone(&manual.clock),
+            Output::Manual(manual) => manual.clock.clone(),
             Output::Device | Output::Null => Arc::new(SystemClock::new()),
         };
         let start_secs = clip.start_secs.unwrap_or(0.0).max(0.0);
@@ -255,7 +217,7 @@ impl Playback {
             notify: Box::new(notify),
         });
         if let Output::Manual(manual) = &output {
-            *manual.feeder.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&shared);
+            manual.fed_by(&shared);
         }
         let mut playback = Self { shared, threads: Vec::new() };
         let picture = Arc::clone(&playback.shared);

@@ -8,7 +8,7 @@ use std::process::Command;
 use modalens::clip::ClipSpec;
 use modalens::export::snapshot::{Snapshot, snapshot};
 
-use crate::media::{Clips, psnr, sample};
+use crate::media::{Clips, in_two, psnr, sample};
 
 /// How a picture is stored.
 #[derive(Debug, Clone, Copy)]
@@ -179,14 +179,7 @@ fn snapshots_have_ffmpegs_colours_in_every_layout() {
         Case { file: ("png", "png"), ..Case::new("monob", "bt601", "pc").odd() },
         Case { file: ("gif", "gif"), ..Case::new("rgb8", "bt601", "pc").odd() },
     ];
-    // Two at a time: most of it is waiting for programs to start.
-    let (first, second) = cases.split_at(cases.len() / 2);
-    let wrong: Vec<String> = std::thread::scope(|scope| {
-        let second = scope.spawn(|| compare(second));
-        let mut wrong = compare(first);
-        wrong.extend(second.join().unwrap());
-        wrong
-    });
+    let wrong = in_two(&cases, compare);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -11,7 +11,7 @@ use modalens::export::snapshot::{Snapshot, snapshot};
 use modalens::frame::{Planes, RgbImage};
 use modalens::media::{self, VideoReader};
 
-use crate::media::{Clips, all_frames, digest, error_db, probe_times, psnr, sample};
+use crate::media::{Clips, all_frames, digest, error_db, in_two, probe_times, psnr, sample};
 
 /// What `ffmpeg` can do here: its answer to `-encoders`, `-decoders` or `-filters`, as words.
 fn ffmpeg_has(what: &str, name: &str) -> bool {
@@ -186,13 +186,7 @@ const TABLE: &[Format] = &[
 
 #[test]
 fn every_format_is_probed_decoded_sought_and_sampled() {
-    let (first, second) = TABLE.split_at(TABLE.len() / 2);
-    let wrong: Vec<String> = std::thread::scope(|scope| {
-        let second = scope.spawn(|| check_all(second));
-        let mut wrong = check_all(first);
-        wrong.extend(second.join().unwrap());
-        wrong
-    });
+    let wrong = in_two(TABLE, check_all);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

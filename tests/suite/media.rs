@@ -27,16 +27,19 @@ impl Clips {
 
     /// Makes a clip with the `ffmpeg` command line: `args` is split at spaces.
     pub(crate) fn make(&self, name: &str, args: &str) -> PathBuf {
-        let path = self.path(name);
-        let status = Command::new("ffmpeg")
-            .args(["-v", "error", "-y", "-nostdin", "-threads", "1"])
-            .args(args.split_whitespace())
-            .arg(&path)
-            .status()
-            .expect("the ffmpeg command line is needed for these tests: install the package ffmpeg");
-        assert!(status.success(), "ffmpeg failed to make {name}");
-        path
+        crate::ui::make(self.0.path(), name, args)
     }
+}
+
+/// What `check` says of all cases, two at a time: most of it is waiting for programs to start.
+pub(crate) fn in_two<T: Sync>(cases: &[T], check: impl Fn(&[T]) -> Vec<String> + Sync) -> Vec<String> {
+    let (first, second) = cases.split_at(cases.len() / 2);
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| check(second));
+        let mut said = check(first);
+        said.extend(second.join().unwrap());
+        said
+    })
 }
 
 const PICTURE: &str = "-f lavfi -i testsrc2=size=160x120:rate=25:duration=2";

@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 
 use super::sound::stop_if;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
-use crate::frame::{ChromaSiting, ColorInfo, Hdr, Matrix, PixelLayout, Plane, Planes, RgbImage, display_size};
-use crate::media::{VideoReader, probe, sample_clip};
+use crate::frame::{Planes, RgbImage, display_size};
+use crate::media::{RgbaFrame, VideoReader, probe, sample_clip};
 use crate::settings::Sampling;
 
 /// Two times closer than this are the same: containers round to milliseconds.
@@ -47,7 +47,7 @@ impl Pictures {
             let silent = ClipSpec { audio: AudioSource::None, ..clip.clone() };
             let (sampled, _) = sample_clip(&silent, sampling, cancel)?;
             let sampled = sampled.video.context("the clip has no frames")?;
-            let held = |(f, t): (RgbImage, f64)| Box::new(Held::new(&f, t, video.light)) as Box<dyn Planes>;
+            let held = |(f, t): (RgbImage, f64)| Box::new(RgbaFrame::from_rgb(&f, t, video.light)) as Box<dyn Planes>;
             let frames = sampled.frames.into_iter().zip(sampled.pts_secs).map(held).collect();
             return Ok(Self::List { frames, end_secs, fps });
         }
@@ -61,11 +61,7 @@ impl Pictures {
         let first =
             reader.next_frame()?.with_context(|| format!("no frame in the chosen part ({})", path.display()))?;
         let for_all_time: Box<dyn Planes> = match clip.frames {
-            FrameEdit::Black => {
-                let [width, height] = display_size(&first).map(|n| n as usize);
-                let black = RgbImage { width, height, data: vec![0; width * height * 3] };
-                Box::new(Held::new(&black, 0.0, None))
-            }
+            FrameEdit::Black => Box::new(RgbaFrame::black(display_size(&first), 0.0)),
             FrameEdit::Freeze => Box::new(first),
             _ => {
                 let next = reader.next_frame()?.map(|f| Box::new(f) as _);
@@ -147,56 +143,6 @@ fn exact_rate(fps: f64) -> (u32, u32) {
         ((fps * 1.001).round() as u32 * 1_000, 1_001)
     } else {
         ((fps * 1_000.0).round() as u32, 1_000)
-    }
-}
-
-/// An upright picture in square pixels, held in memory.
-struct Held {
-    width: u32,
-    height: u32,
-    rgba: Vec<u8>,
-    pts_secs: f64,
-    hdr: Option<Hdr>,
-}
-
-impl Held {
-    fn new(image: &RgbImage, pts_secs: f64, hdr: Option<Hdr>) -> Self {
-        let rgba = image.data.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
-        Self { width: image.width as u32, height: image.height as u32, rgba, pts_secs, hdr }
-    }
-}
-
-impl Planes for Held {
-    fn size(&self) -> [u32; 2] {
-        [self.width, self.height]
-    }
-
-    fn layout(&self) -> PixelLayout {
-        PixelLayout::Rgba8
-    }
-
-    fn color(&self) -> ColorInfo {
-        ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Center }
-    }
-
-    fn planes(&self) -> Vec<Plane<'_>> {
-        vec![Plane { data: &self.rgba, stride: self.width as usize * 4, width: self.width, height: self.height }]
-    }
-
-    fn pts_secs(&self) -> f64 {
-        self.pts_secs
-    }
-
-    fn rotation_degrees(&self) -> u16 {
-        0
-    }
-
-    fn hdr(&self) -> Option<Hdr> {
-        self.hdr
-    }
-
-    fn pixel_aspect(&self) -> f64 {
-        1.0
     }
 }
 

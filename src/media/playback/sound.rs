@@ -154,7 +154,7 @@ impl SoundThread {
         let (running, link, rate, name) = started.unwrap_or_else(|| {
             let (mixer, link) = Mixer::new(Arc::clone(transport), NULL_RATE);
             if let Output::Manual(manual) = &self.wanted {
-                *manual.mixer.lock().unwrap_or_else(PoisonError::into_inner) = Some(mixer);
+                manual.plug_in(mixer);
                 return (Running::Manual, link, ManualOutput::RATE, "manual");
             }
             let sink = NullSink::start(mixer, Arc::clone(&self.shared.clock));
