@@ -33,7 +33,7 @@ use downloads::Downloads;
 use exports::Exporter;
 use outlines::OutlineCache;
 use places::Places;
-use stats::FrameStats;
+use stats::{Disturbance, FrameStats};
 
 /// Events taken per frame: a burst of tokens never makes a long frame.
 const EVENTS_PER_FRAME: usize = 128;
@@ -468,13 +468,20 @@ impl App {
         [answering, frame].into_iter().flatten().min()
     }
 
-    /// Keeps a measured window busy: playing in a loop and answering.
+    /// Keeps a measured window busy: playing in a loop, seeking, changing speed and answering.
     fn keep_busy(&mut self) {
         if matches!(self.state.media, Media::Open { .. }) && !self.state.playback.playing {
             self.perform(&Command::TogglePlay);
         }
         if !self.state.run.as_ref().is_some_and(Run::running) {
             self.ask();
+        }
+        match self.stats.as_mut().and_then(FrameStats::disturbance) {
+            Some(Disturbance::Seek(share)) => {
+                self.perform(&Command::Seek(share * self.state.duration_secs().unwrap_or_default()));
+            }
+            Some(Disturbance::Speed(speed)) => self.perform(&Command::SetSpeed(speed)),
+            None => {}
         }
     }
 }
@@ -485,7 +492,7 @@ impl eframe::App for App {
             && stats.frame()
         {
             if let Some(player) = &self.player {
-                stats::print_lateness(player.late_secs());
+                stats::print_offsets(&player.off_secs(), &player.late_secs());
             }
             ctx.send_viewport_cmd(egui::ViewportCommand::Close);
         }

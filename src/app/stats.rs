@@ -1,4 +1,5 @@
-//! `--frame-stats`: the interface thread's own CPU time per frame, and presented frames per second.
+//! `--frame-stats`: the interface thread's own CPU time per frame, presented frames per second, and how far apart picture
+//! and sound are after seeks and changes of speed.
 //! Knows nothing of what the frames show.
 
 use std::time::{Duration, Instant};
@@ -12,14 +13,37 @@ pub(super) struct FrameStats {
     measure: Duration,
     last_cpu: Option<Duration>,
     cpu: Vec<Duration>,
+    disturbed: u32,
     done: bool,
 }
+
+/// What a measured window goes through, again and again: a seek to a share of the clip, or a speed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Disturbance {
+    /// Go to this share of the clip.
+    Seek(f64),
+    /// Play at this speed.
+    Speed(f64),
+}
+
+/// How often something is disturbed.
+const EVERY: Duration = Duration::from_secs(2);
+/// What happens then, in turn.
+const PLAN: [Disturbance; 7] = [
+    Disturbance::Seek(0.6),
+    Disturbance::Speed(2.0),
+    Disturbance::Seek(0.1),
+    Disturbance::Speed(0.5),
+    Disturbance::Seek(0.35),
+    Disturbance::Speed(1.5),
+    Disturbance::Speed(1.0),
+];
 
 impl FrameStats {
     /// Measures for `secs` seconds after a warm-up.
     pub(super) fn new(secs: f64) -> Self {
         let measure = Duration::try_from_secs_f64(secs).unwrap_or(Duration::from_secs(10));
-        Self { started: Instant::now(), measure, last_cpu: None, cpu: Vec::new(), done: false }
+        Self { started: Instant::now(), measure, last_cpu: None, cpu: Vec::new(), disturbed: 0, done: false }
     }
 
     /// Called once at the start of every frame; `true` once, when the time is over and the figures are printed.
@@ -40,6 +64,15 @@ impl FrameStats {
         true
     }
 
+    /// What is to be disturbed now, if anything.
+    pub(super) fn disturbance(&mut self) -> Option<Disturbance> {
+        let due = EVERY * (self.disturbed + 1);
+        (self.started.elapsed() >= due).then(|| {
+            self.disturbed += 1;
+            PLAN[(self.disturbed - 1) as usize % PLAN.len()]
+        })
+    }
+
     fn print(&mut self, elapsed: Duration) {
         self.cpu.sort_unstable();
         let at = |q: f64| {
@@ -57,12 +90,19 @@ impl FrameStats {
     }
 }
 
-/// Prints how late frames were taken against the sound that was heard.
-pub(super) fn print_lateness(mut late_secs: Vec<f64>) {
-    late_secs.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
-    if let Some(p95) = late_secs.get(late_secs.len() * 95 / 100) {
-        println!("picture against sound: {} frames, p95 {:.1} ms", late_secs.len(), p95.abs() * 1e3);
-    }
+/// Prints how far apart picture and sound were by the player's own log. `off_secs`: by how much the sound that was heard
+/// lay outside the shown frame's own time, at each presentation. `late_secs`: how long after it was due a frame was taken,
+/// which is at most as long as a frame lasts, and as long as that where frames are presented seldom.
+pub(super) fn print_offsets(off_secs: &[f64], late_secs: &[f64]) {
+    let line = |what: &str, values: &[f64]| {
+        let mut sizes: Vec<f64> = values.iter().map(|v| v.abs() * 1e3).collect();
+        sizes.sort_by(f64::total_cmp);
+        let Some(last) = sizes.len().checked_sub(1) else { return };
+        let at = |q: usize| sizes[(last * q).div_ceil(100)];
+        println!("{what}: {} times, p50 {:.1} ms  p95 {:.1} ms  max {:.1} ms", sizes.len(), at(50), at(95), at(100));
+    };
+    line("sound outside the shown frame's own time", off_secs);
+    line("frames taken after they were due", late_secs);
 }
 
 /// CPU time of the calling thread; `None` where the system does not say.

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::clock::{Clock, SystemClock};
 use super::error::MediaError;
@@ -99,6 +100,11 @@ struct State {
     last_position: (u64, f64),
     /// How late frames were taken while playing, in seconds of playing, newest last.
     late_secs: VecDeque<f64>,
+    /// How far the time that was heard lay outside the shown frame's own time whenever a frame was asked for while
+    /// playing, in seconds of playing, newest last.
+    off_secs: VecDeque<f64>,
+    /// How long the frame that was shown before lasted, in seconds.
+    frame_secs: f64,
     error: Option<String>,
     output: &'static str,
 }
@@ -150,6 +156,26 @@ impl State {
 
     fn backwards(&self) -> bool {
         self.speed < 0.0
+    }
+
+    /// Logs how far `t_secs` lies outside the shown frame's own time. Nothing is known before the first frame after a
+    /// seek, and backwards, where frames are shown until they are over, nothing is logged.
+    fn log_offset(&mut self, t_secs: f64) {
+        let Some(shown) = self.shown.as_ref().filter(|_| self.shown_seek == self.seek && !self.backwards()) else {
+            return;
+        };
+        let start = shown.pts_secs();
+        match self.queue.front() {
+            Some(next) => self.frame_secs = next.pts_secs() - start,
+            // The last frame stands, and so does one for all time.
+            None if self.picture_done => return,
+            None => {}
+        }
+        let off = (start - t_secs).max(t_secs - start - self.frame_secs).max(0.0);
+        self.off_secs.push_back(off / self.speed);
+        if self.off_secs.len() > LOGGED {
+            self.off_secs.pop_front();
+        }
     }
 }
 
@@ -209,6 +235,8 @@ impl Playback {
                 shown_seek: 0,
                 last_position: (0, 0.0),
                 late_secs: VecDeque::new(),
+                off_secs: VecDeque::new(),
+                frame_secs: 0.0,
                 error: None,
                 output: "",
             }),
@@ -253,6 +281,7 @@ impl Playback {
         // Under the lock: the sound thread decides under it whether to sleep until it is woken.
         self.shared.transport.playing.store(true, Ordering::Release);
         drop(state);
+        self.shared.wake_picture.notify_all();
         self.shared.wake_sound.notify_all();
     }
 
@@ -475,6 +504,9 @@ impl Playback {
                 state.late_secs.pop_front();
             }
         }
+        if self.is_playing() {
+            state.log_offset(t_secs);
+        }
         let shown = state.shown.clone();
         drop(state);
         if taken {
@@ -501,6 +533,14 @@ impl Playback {
     /// log of how far apart picture and sound were. A few thousand at most, oldest first.
     pub fn late_secs(&self) -> Vec<f64> {
         self.shared.lock().late_secs.iter().copied().collect()
+    }
+
+    /// How far the time that was heard lay outside the shown frame's own time (from its presentation time to the next
+    /// frame's), each time a frame was asked for while playing, in seconds of playing: 0 = the right frame. Where few
+    /// frames are presented, this is how far apart picture and sound are; [`late_secs`](Self::late_secs) then says how
+    /// seldom one looked. A few thousand at most, oldest first.
+    pub fn off_secs(&self) -> Vec<f64> {
+        self.shared.lock().off_secs.iter().copied().collect()
     }
 
     /// Times the device ran out of samples.
@@ -547,6 +587,22 @@ impl Shared {
         self.set_bounds(state, t_secs);
         self.wake_picture.notify_all();
         self.wake_sound.notify_all();
+    }
+
+    /// Takes frames out of a queue that nobody looks at: those whose successor is due already. Returns how long until
+    /// there is one, zero when there was; `None` when time does not run that way or no frame follows.
+    fn drop_overdue(&self, state: &mut State) -> Option<Duration> {
+        if !self.transport.playing.load(Ordering::Acquire) || state.backwards() || state.picture_done {
+            return None;
+        }
+        let next = state.queue.get(1)?.pts_secs();
+        // Until the sound has begun, time stands.
+        let at = self.transport.position(state.seek, self.clock.now_secs()).unwrap_or(state.target_secs);
+        if next <= at + EPSILON_SECS {
+            state.queue.pop_front();
+            return Some(Duration::ZERO);
+        }
+        Some(Duration::from_secs_f64(((next - at) / state.speed).clamp(0.001, 0.1)))
     }
 
     /// Tells the mixer where time that runs from `from_secs` stops.

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Decoding and exact seeking beside the ffmpeg command line, in turns on the same files. Needs nothing but ffmpeg.
+# Decoding and exact seeking beside the ffmpeg command line, in turns on the same files; then the window itself for a while,
+# playing, seeking, changing its speed and answering: how far apart picture and sound are by the player's own log, and what
+# the interface costs. Needs ffmpeg, and for the window a display or xvfb-run.
 #
-#   ROUNDS=5
+#   ROUNDS=5 WINDOW_SECS=20
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -25,3 +27,19 @@ make_clip 720p.webm 1280x720 '-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 
 for clip in 720p.mp4 1080p.mp4 720p.webm; do
     "$binary" bench-media --video "$clips/$clip" --rounds "${ROUNDS:-5}"
 done
+
+echo '### The window, 720p30, seeks and changes of speed every two seconds, real clock'
+set -- "$binary" "$clips/720p-sound.mp4" --frame-stats "${WINDOW_SECS:-20}"
+[ -e "$clips/720p-sound.mp4" ] || {
+    ffmpeg -v error -nostdin -y -i "$clips/720p.mp4" -f lavfi -i sine=frequency=440:duration=10 -c:v copy -c:a aac \
+        "$clips/part-720p-sound.mp4"
+    mv "$clips/part-720p-sound.mp4" "$clips/720p-sound.mp4"
+}
+if [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
+    "$@"
+elif command -v xvfb-run >/dev/null; then
+    echo '(no display: in a virtual one, drawn by a software renderer, which presents few frames a second)'
+    .ci/with-test-env xvfb-run -a -s '-screen 0 1280x720x24' "$@"
+else
+    echo 'Not measured: there is no display, and no xvfb-run (Debian: xvfb, xauth) to make one.'
+fi

@@ -101,6 +101,72 @@ fn picture_and_sound_stay_together() {
     let late = playback.late_secs();
     assert!(late.len() > 1_000, "{} frames", late.len());
     assert!(p95(late.clone()) <= 0.015, "{} s", p95(late));
+    // Whenever a frame was shown, it was the one of what was heard.
+    let off = playback.off_secs();
+    assert!(off.len() > 4_000, "{} times", off.len());
+    assert!(p95(off.clone()) <= 0.015, "{} s", p95(off));
+}
+
+/// Looks that are further apart than the frames that are kept ready reach: the picture follows the sound all the same.
+#[test]
+fn the_picture_keeps_up_however_seldom_one_looks() {
+    let clips = Clips::new();
+    let picture = "-f lavfi -i testsrc2=size=64x48:rate=60:duration=20 -f lavfi -i sine=duration=20";
+    let path = clips.make("fast.mp4", &format!("{picture} -c:v libx264 -preset ultrafast -g 60 -c:a aac"));
+    let player = Player::open(ClipSpec::original(path));
+    let playback = &player.playback;
+    playback.set_speed(2.0);
+    playback.play();
+    for round in 0..8 {
+        // More than a second of the clip goes by: more frames than are ever kept ready.
+        let from = playback.position_secs();
+        while playback.position_secs() < from + 1.2 {
+            player.pump();
+            std::thread::yield_now();
+        }
+        // Without another look the right frame comes to be ready.
+        let at = playback.position_secs();
+        let hang = std::time::Instant::now() + std::time::Duration::from_mins(1);
+        while playback.next_pts().is_none_or(|next| next < at - 0.02) {
+            assert!(std::time::Instant::now() < hang, "round {round}: {:?} at {at}", playback.next_pts());
+            std::thread::yield_now();
+        }
+        let shown = playback.frame_at(at).unwrap().pts_secs();
+        assert!((at - shown).abs() < 0.04, "round {round}: {shown} at {at}");
+    }
+}
+
+/// A window that looks seldom takes frames long after they were due, yet shows the right ones; the log tells both, and
+/// tells a picture that does not follow the sound.
+#[test]
+fn the_log_tells_a_seldom_look_from_a_picture_that_lags() {
+    let clips = Clips::new();
+    let player = Player::open(ClipSpec::original(telling(&clips, "telling.mov", 4)));
+    let playback = &player.playback;
+    playback.play();
+    while playback.position_secs() < 3.0 {
+        // 0.13 s go by between two looks; what is due then is decoded by then.
+        for _ in 0..13 {
+            player.pump();
+        }
+        let at = playback.position_secs();
+        playback.frame_at(at);
+        while playback.next_pts().is_none_or(|next| next <= at) && playback.is_playing() {
+            playback.frame_at(at);
+            std::thread::yield_now();
+        }
+    }
+    let late = playback.late_secs();
+    assert!(late.iter().any(|l| *l > 0.02) && late.iter().all(|l| *l < 0.14), "{late:?}");
+    // Looking on until the frame is there is logged, too: the last look of each round is right.
+    let off = playback.off_secs();
+    let right = off.iter().filter(|o| **o < 1e-6).count();
+    assert!(right >= 15, "{right} of {off:?}");
+    // A picture asked for at another time than what its frame is for.
+    let before = playback.off_secs().len();
+    playback.frame_at(playback.position_secs() - 0.5);
+    let off = playback.off_secs();
+    assert!(off.len() == before + 1 && off[before] > 0.45, "{off:?}");
 }
 
 #[test]

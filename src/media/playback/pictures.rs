@@ -113,7 +113,16 @@ pub(super) fn run(shared: &Shared) {
             && seek == state.seek
             && (state.picture_done || state.queue.len() >= most)
         {
-            state = shared.wake_picture.wait(state).unwrap_or_else(PoisonError::into_inner);
+            // Where nobody looks for a while, what is over makes room: else the picture would fall behind the sound by
+            // more with every look that is further away than a full queue reaches.
+            let Some(room_in) = shared.drop_overdue(&mut state) else {
+                state = shared.wake_picture.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if !room_in.is_zero() {
+                let woken = shared.wake_picture.wait_timeout(state, room_in);
+                state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
         if state.quit {
             return;
