@@ -25,6 +25,7 @@ mod sink;
 mod soundtrack;
 mod source;
 mod stretch;
+mod way;
 
 pub use audio::{AudioChunk, AudioReader};
 pub use clock::{Clock, ManualClock, SystemClock};

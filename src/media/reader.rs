@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
+use ffmpeg_next::codec::discard::Discard;
 use ffmpeg_next::codec::{self, threading};
 use ffmpeg_next::packet::side_data;
 use ffmpeg_next::{self as ffmpeg, decoder, frame};
@@ -13,6 +14,7 @@ use super::error::MediaError;
 use super::picture::{Orientation, Presentation, VideoFrame, aspect};
 use super::raw::{self, Scaler};
 use super::source::{Source, positive, tick_secs};
+use super::way::Way;
 
 /// Most pixels a picture may have (an 8K frame has 35 million).
 pub const MAX_PIXELS: u32 = 64 << 20;
@@ -56,6 +58,8 @@ pub struct VideoReader {
     jumped: bool,
     /// Whether packets are passed over until one says that it needs none before it.
     awaits_key: bool,
+    /// What lies on the way to a frame that is sought.
+    way: Way,
 }
 
 impl VideoReader {
@@ -107,6 +111,7 @@ impl VideoReader {
             held: None,
             jumped: false,
             awaits_key: false,
+            way: Way::default(),
         })
     }
 
@@ -176,6 +181,8 @@ impl VideoReader {
             if from_start {
                 self.rewind()?;
             }
+            let (tick_secs, start_secs) = (self.tick_secs, self.source.start_secs());
+            self.way.look(&mut self.source, self.stream, &|ticks| ticks as f64 * tick_secs - start_secs <= t_secs);
             let first = match self.decode() {
                 // From the middle that says nothing about the file: what comes first decides.
                 Err(MediaError::NothingDecoded { .. }) if !from_start => None,
@@ -335,6 +342,7 @@ impl VideoReader {
         self.held = None;
         self.jumped = false;
         self.awaits_key = false;
+        self.way.clear();
     }
 
     /// The next frame as it is shown, whole, and its time in ticks.
@@ -432,7 +440,7 @@ impl VideoReader {
             if barren > MAX_BARREN_PACKETS {
                 return self.end();
             }
-            match self.source.read(self.stream) {
+            match self.way.next(&mut self.source, self.stream) {
                 Some(packet) => {
                     barren += 1;
                     // Some demuxers, such as Ogg's, can land between key frames.
@@ -440,6 +448,8 @@ impl VideoReader {
                     if self.awaits_key {
                         continue;
                     }
+                    let passed = self.way.passes(&packet);
+                    self.decoder.skip_frame(if passed { Discard::NonReference } else { Discard::Default });
                     raw::clear_last_line();
                     // Errors are of this packet alone; if none decodes, `end` says so.
                     let _ = self.decoder.send_packet(&packet);
