@@ -164,5 +164,10 @@ fn draw_and_read(
         .map_err(|e| GpuError::Readback(e.to_string()))?;
     mapped.recv().map_err(|e| GpuError::Readback(e.to_string()))?.map_err(|e| GpuError::Readback(e.to_string()))?;
     let bytes = buffer.slice(..).get_mapped_range().map_err(|e| GpuError::Readback(e.to_string()))?;
-    Ok(bytes.chunks(padded as usize).flat_map(|r| &r[..row as usize]).copied().collect())
+    // Row by row: byte by byte takes longer than drawing.
+    let mut rgba = Vec::with_capacity(row as usize * height as usize);
+    for padded_row in bytes.chunks(padded as usize) {
+        rgba.extend_from_slice(&padded_row[..row as usize]);
+    }
+    Ok(rgba)
 }

@@ -12,6 +12,7 @@ use ffmpeg_next::{self as ffmpeg, ChannelLayout, Dictionary, Packet, Rational, e
 
 use super::error::MediaError;
 use super::raw::{self, Scaler};
+use super::unfinished::Unfinished;
 use crate::frame::{ChromaSiting, ColorInfo, Matrix, RgbImage};
 
 /// Pictures of a file to be written.
@@ -70,6 +71,8 @@ pub struct Encoder {
     // Closed before the temporary file is renamed or removed.
     output: Option<Output>,
     temporary: tempfile::NamedTempFile,
+    /// Also removed when the process is told to end.
+    unfinished: Unfinished,
     video: VideoTrack,
     audio: Option<AudioTrack>,
 }
@@ -130,6 +133,7 @@ impl Encoder {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let temporary =
             temporary_in(folder).map_err(|e| MediaError::Encode { path: path.to_owned(), detail: e.to_string() })?;
+        let unfinished = Unfinished::new(temporary.path());
         let Some(name) = temporary.path().to_str() else {
             return Err(bad("its folder's name is not valid UTF-8; choose another folder"));
         };
@@ -150,7 +154,7 @@ impl Encoder {
         }
         output.write_header_with(options).map_err(failed)?;
         log::debug!("writing {} with {}", path.display(), video.name);
-        Ok(Self { path: path.to_owned(), output: Some(output), temporary, video, audio })
+        Ok(Self { path: path.to_owned(), output: Some(output), temporary, unfinished, video, audio })
     }
 
     /// The video encoder that was chosen, such as `libx264`.
@@ -226,6 +230,7 @@ impl Encoder {
         self.temporary
             .persist(&self.path)
             .map_err(|e| MediaError::Encode { path: self.path.clone(), detail: e.error.to_string() })?;
+        drop(self.unfinished);
         Ok(())
     }
 }
@@ -362,8 +367,13 @@ impl VideoTrack {
         for y in 0..even_h {
             let from = &pixels[y.min(h - 1) * w * bytes..][..w * bytes];
             let to = &mut rows[y * stride..][..even_w * 4];
-            for (to, from) in to.chunks_exact_mut(4).zip(from.chunks_exact(bytes)) {
-                to.copy_from_slice(&[from[0], from[1], from[2], 255]);
+            if bytes == 4 {
+                // Alpha is ignored by the conversion that follows.
+                to[..w * 4].copy_from_slice(from);
+            } else {
+                for (to, from) in to.chunks_exact_mut(4).zip(from.chunks_exact(bytes)) {
+                    to.copy_from_slice(&[from[0], from[1], from[2], 255]);
+                }
             }
             if even_w > w {
                 to.copy_within((w - 1) * 4..w * 4, w * 4);

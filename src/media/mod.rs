@@ -25,6 +25,7 @@ mod sink;
 mod soundtrack;
 mod source;
 mod stretch;
+mod unfinished;
 mod way;
 
 pub use audio::{AudioChunk, AudioReader};

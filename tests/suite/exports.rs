@@ -232,6 +232,43 @@ fn a_full_disk_is_one_line_and_no_file() {
     assert_eq!(left, ["attention.safetensors"]);
 }
 
+/// Ctrl-C while the video is being written.
+#[test]
+#[cfg(unix)]
+fn a_process_that_is_told_to_end_takes_its_unfinished_file_with_it() {
+    let clips = Clips::new();
+    let video =
+        clips.make("long.mp4", "-f lavfi -i testsrc2=size=640x480:rate=30:duration=60 -c:v libx264 -preset ultrafast");
+    for signal in ["INT", "TERM"] {
+        let out = clips.path(signal);
+        let mut asked = Process::new(env!("CARGO_BIN_EXE_modalens"))
+            .args(["ask", "--device", "cpu", "--max-new-tokens", "1", "--fps", "0.1", "--question", "What?", "--video"])
+            .arg(&video)
+            .arg("--model")
+            .arg(fixture())
+            .arg("--out")
+            .arg(&out)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let unfinished = || {
+            let names = std::fs::read_dir(&out).into_iter().flatten().map(|f| f.unwrap().file_name());
+            names.filter(|name| name.to_string_lossy().ends_with(".part")).count()
+        };
+        while unfinished() == 0 {
+            assert_eq!(asked.try_wait().unwrap(), None, "it ended before a file was begun");
+            std::thread::yield_now();
+        }
+        let kill = Process::new("kill").args([format!("-{signal}"), asked.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let ended = asked.wait().unwrap();
+        assert!(!ended.success(), "{ended:?}");
+        assert_eq!(unfinished(), 0, "{signal}");
+        assert!(!out.join("overlay.mp4").exists());
+    }
+}
+
 #[test]
 fn the_window_writes_what_it_shows_while_it_plays() {
     let mut w = Window::open(Some(("clip.mp4", CLIP)), Ok(model()));

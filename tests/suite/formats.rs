@@ -25,7 +25,7 @@ fn is_debian() -> bool {
 }
 
 /// Whether the encoders are there; says which format is skipped where one is missing.
-fn can_make(name: &str, encoders: &[&str]) -> bool {
+pub(crate) fn can_make(name: &str, encoders: &[&str]) -> bool {
     let missing = encoders.iter().find(|e| !ffmpeg_has("-encoders", e));
     if let Some(encoder) = missing {
         assert!(!is_debian(), "{name}: no encoder {encoder}");
