@@ -62,7 +62,8 @@ pub struct Options {
     pub fetch: Option<HubId>,
     /// The folder that keeps outlines of long sounds; `None` keeps none.
     pub cache: Option<PathBuf>,
-    /// Play, ask again and again, print the interface's own CPU time per frame after so many seconds, and end.
+    /// Play, seek, ask again and again, print what a frame costs and how far picture and sound are apart after so many
+    /// seconds, and end.
     pub frame_stats_secs: Option<f64>,
 }
 

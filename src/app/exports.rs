@@ -177,7 +177,7 @@ fn place(
 ) -> Option<PathBuf> {
     let (title, kind, extensions) = match what {
         Saving::Frame => ("Save the frame", "PNG picture", &["png"][..]),
-        Saving::Video => ("Export the video", "Video", &["mp4", "webm"][..]),
+        Saving::Video => ("Export the video", "Video", &["mp4", "webm", "m4v", "mov"][..]),
     };
     let path = if let Some(path) = given {
         at_home(path)
@@ -209,7 +209,20 @@ fn place(
             }
         }
     };
-    Some(if path.extension().is_some() { path } else { path.with_extension(extensions[0]) })
+    Some(named(path, extensions))
+}
+
+/// A path with one of the extensions that say what is written; where it has another one, or none, the first is added.
+fn named(path: PathBuf, extensions: &[&str]) -> PathBuf {
+    let has = |known: &&str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(known));
+    if extensions.iter().any(has) {
+        return path;
+    }
+    // Not in the place of what follows a dot: `2.40 s` is a time.
+    let mut name = path.into_os_string();
+    name.push(".");
+    name.push(extensions[0]);
+    PathBuf::from(name)
 }
 
 /// `~/` is the user's own folder, as in a shell.
@@ -243,4 +256,20 @@ fn save_frame(
             Err(e) => ExportNews::Failed { message: format!("The frame was not saved: {e:#}") },
         });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_is_in_the_file() {
+        let video = |path: &str| named(path.into(), &["mp4", "webm"]).display().to_string();
+        assert_eq!(video("a/b.MP4"), "a/b.MP4");
+        assert_eq!(video("b.webm"), "b.webm");
+        assert_eq!(video("clip 1.20-2.40 s"), "clip 1.20-2.40 s.mp4");
+        assert_eq!(video("b.avi"), "b.avi.mp4");
+        assert_eq!(named("frame.jpg".into(), &["png"]), PathBuf::from("frame.jpg.png"));
+        assert_eq!(at_home("a/~/b".into()), PathBuf::from("a/~/b"));
+    }
 }

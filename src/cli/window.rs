@@ -21,7 +21,7 @@ pub struct Args {
     /// A file whose sound takes the place of FILE's own
     #[arg(long, value_name = "FILE", requires = "file")]
     audio: Option<PathBuf>,
-    /// Play and answer for SECS seconds, print the interface's own CPU time per frame, and end
+    /// Play, seek and answer for SECS seconds, print what a frame costs and how far picture and sound are apart, and end
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(f64))]
     frame_stats: Option<f64>,
     #[command(flatten)]
