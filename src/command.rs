@@ -83,6 +83,8 @@ pub enum Command {
     SetView(Box<View>),
     /// Show or hide the heat maps.
     ToggleHeat,
+    /// Show what the model saw in the place of the video, or the video again.
+    ToggleModelView,
     /// Show or hide the list of keys.
     ToggleKeySheet,
     /// Close, leave or clear whatever is uppermost.
@@ -182,6 +184,8 @@ pub enum Key {
     O,
     /// S.
     S,
+    /// V.
+    V,
     /// X.
     X,
     /// Z.
@@ -262,6 +266,7 @@ shortcuts! {
     chord(Key::B), "B (hold)", "Hear the video's own sound" => Command::HearOwnSound(true);
     chord(Key::M), "M", "Mute or unmute" => Command::ToggleMute;
     chord(Key::H), "H", "Show or hide the heat maps" => Command::ToggleHeat;
+    chord(Key::V), "V", "The video, or what the model saw of it" => Command::ToggleModelView;
     chord(Key::S), "S", "Save the frame as a PNG" => Command::SaveFrame(None);
     ctrl(Key::E), "Ctrl+E", "Export the clip with its heat map as a video" => Command::Exports(ExportsCommand::Video(None));
     chord(Key::F), "F", "Full screen" => Command::ToggleFullscreen;

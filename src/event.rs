@@ -10,6 +10,7 @@ use crate::capture::{AttentionRow, Share, ShareDetail};
 use crate::clip::ClipSpec;
 use crate::download::News;
 use crate::exports::ExportNews;
+use crate::fed::Fed;
 use crate::heatmap::HeatMap;
 use crate::prompt::{Prompt, PromptText};
 use crate::provenance::Provenance;
@@ -303,6 +304,13 @@ pub enum Event {
         epoch: u64,
         /// The prompt's tokens.
         provenance: Arc<Provenance>,
+    },
+    /// What the model's towers are fed.
+    Fed {
+        /// Of which request.
+        epoch: u64,
+        /// Pictures and sounds.
+        fed: Arc<Fed>,
     },
     /// A token was generated.
     Token {

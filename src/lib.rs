@@ -25,7 +25,7 @@
 //! # Map
 //!
 //! The vocabulary is plain data that every part may name and that imports nothing of ours but itself:
-//! [`time`], [`clip`], [`prompt`], [`frame`], [`sampled`], [`provenance`], [`capture`], [`heatmap`], [`settings`],
+//! [`time`], [`clip`], [`prompt`], [`frame`], [`sampled`], [`fed`], [`provenance`], [`capture`], [`heatmap`], [`settings`],
 //! [`command`], [`event`], [`download`].
 //!
 //! | part | what it is | may import, besides the vocabulary |
@@ -112,6 +112,7 @@ pub mod engine;
 pub mod event;
 pub mod export;
 pub mod exports;
+pub mod fed;
 pub mod frame;
 pub mod gpu;
 pub mod heatmap;

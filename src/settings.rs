@@ -91,6 +91,7 @@ impl Dtype {
 
 /// How maps are drawn; the numbers of `gpu::OverlayStyle`, without the GPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent choices of what is drawn")]
 pub struct View {
     /// Whether heat maps are shown at all.
     pub heat: bool,
@@ -106,6 +107,8 @@ pub struct View {
     pub lines: bool,
     /// Weights above this quantile of the map's cells take the end of the colour map (1 = the largest cell).
     pub clip_quantile: f32,
+    /// Whether what the model saw stands in the place of the video.
+    pub model_view: bool,
     /// The part of the time axis that the lanes show; `None` = all of it.
     pub timeline: Option<Span>,
 }
@@ -125,6 +128,7 @@ impl Default for View {
             smooth: false,
             lines: false,
             clip_quantile: Self::DEFAULT_QUANTILE,
+            model_view: false,
             timeline: None,
         }
     }

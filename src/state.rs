@@ -14,6 +14,7 @@ use crate::capture::Share;
 use crate::clip::{AudioSource, ClipSpec};
 use crate::command::Command;
 use crate::event::{Answer, AnswerToken, Event, FileFacts, ModelInfo, Outline, SoundLanes, Stage};
+use crate::fed::Fed;
 use crate::heatmap::{HeatMap, Scales};
 use crate::prompt::{self, Draft, Prompt, PromptText};
 use crate::provenance::{Kind, Provenance};
@@ -186,6 +187,8 @@ pub struct Run {
     pub stages: Vec<(Stage, f64)>,
     /// The prompt's tokens, once they are laid out.
     pub provenance: Option<Arc<Provenance>>,
+    /// What the model was fed.
+    pub fed: Option<Arc<Fed>>,
     /// The answer's tokens so far.
     pub tokens: Vec<AnswerToken>,
     /// Their maps, in the same order; a map may come after its token.
@@ -237,6 +240,7 @@ impl Run {
             started_secs: now_secs,
             stages: Vec::new(),
             provenance: None,
+            fed: None,
             tokens: Vec::new(),
             maps: Vec::new(),
             mean: HeatMap::default(),
@@ -311,6 +315,11 @@ impl State {
                     run.provenance = Some(provenance);
                 }
             }
+            Event::Fed { epoch, fed } => {
+                if let Some(run) = self.run_of(epoch) {
+                    run.fed = Some(fed);
+                }
+            }
             Event::Token { epoch, token } => {
                 if let Some(run) = self.run_of(epoch) {
                     run.tokens.push(token);
@@ -383,6 +392,7 @@ impl State {
             Command::Hover(token) => self.hovered = *token,
             Command::Lock(token) => self.locked = *token,
             Command::SetView(view) => self.view = **view,
+            Command::ToggleModelView => self.view.model_view = !self.view.model_view,
             Command::ToggleHeat => self.view.heat = !self.view.heat,
             Command::ToggleKeySheet => self.key_sheet = !self.key_sheet,
             Command::ToggleFullscreen => self.fullscreen = !self.fullscreen,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,7 @@ use crate::engine::session::{Run, Update};
 use crate::engine::{options, trouble, worker};
 use crate::event::{Answer, Finish, ModelInfo, Request, Reuse, Timing};
 use crate::export;
+use crate::fed::Fed;
 use crate::prompt::{DEFAULT_QUESTION, Prompt};
 use crate::provenance::Kind;
 use crate::settings::{Decoding, Sampling};
@@ -232,30 +234,35 @@ pub fn answer(request: &Request, checkpoint: &checkpoint::ModelArgs, out: Option
     }
     let (pool, mut session) = worker::load(&checkpoint.load_options()?)?;
     let cancel = AtomicBool::new(false);
-    let mut stream = Stream { quiet: json };
+    let mut stream = Stream { quiet: json, fed: Arc::default() };
     let mut answer = pool.install(|| {
-        let mut notify = |update| stream.take(&update);
-        let answered = session.answer(request, &mut Run::new(&cancel, &mut notify));
+        let mut notify = |update| stream.take(update);
+        let answered = session.answer(request, &mut Run { fed: out.is_some(), ..Run::new(&cancel, &mut notify) });
         answered.map_err(|e| trouble::after(e, &mut session).error)
     })?;
     answer.timing.load = session.load_ms();
     if let Some(dir) = out {
-        export::case_files(request, &answer, session.info(), dir)?;
+        export::case_files(request, &answer, &stream.fed, session.info(), dir)?;
     }
     if json { print_json(&Report::new(&answer, session.info())) } else { print_summary(&answer) }
 }
 
-/// Prints the answer while it comes.
+/// Prints the answer while it comes, and keeps what the model was fed.
 struct Stream {
     quiet: bool,
+    fed: Arc<Fed>,
 }
 
 impl Stream {
-    fn take(&mut self, update: &Update) {
-        if let (Update::Token(token), false) = (update, self.quiet) {
-            let mut out = std::io::stdout().lock();
-            // A closed pipe shows up again when the summary is printed.
-            let _ = write!(out, "{}", token.text).and_then(|()| out.flush());
+    fn take(&mut self, update: Update) {
+        match update {
+            Update::Fed(fed) => self.fed = fed,
+            Update::Token(token) if !self.quiet => {
+                let mut out = std::io::stdout().lock();
+                // A closed pipe shows up again when the summary is printed.
+                let _ = write!(out, "{}", token.text).and_then(|()| out.flush());
+            }
+            Update::Token(_) | Update::Stage(_) | Update::Prompt(_) => {}
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::engine::options::LoadOptions;
 use crate::engine::reuse::{Blocks, EncoderCache, TokenKey, common_prefix};
 use crate::engine::sampler::{Sampler, log_prob};
 use crate::event::{Answer, AnswerToken, Finish, ModelInfo, Request, Reuse, Stage, Timing};
+use crate::fed::Fed;
 use crate::lens::courier::Courier;
 use crate::lens::recorder::{PendingRow, Recorder};
 use crate::media::{probe, sample_clip_with};
@@ -46,6 +47,8 @@ pub enum Update {
     Stage(Stage),
     /// The prompt is laid out.
     Prompt(Arc<Provenance>),
+    /// What the towers are fed, where it was asked for.
+    Fed(Arc<Fed>),
     /// A token was generated.
     Token(AnswerToken),
 }
@@ -80,6 +83,8 @@ pub struct Run<'a> {
     pub edits: &'a [Edit],
     /// Whether attention rows are captured; without, tokens carry empty rows and no shares.
     pub capture: bool,
+    /// Whether what the towers are fed is told.
+    pub fed: bool,
     /// Whether stop tokens are ignored, so that an answer has exactly the length asked for.
     pub until_length: bool,
     /// An answer to give instead of the model's own: its log-probabilities and attention are read all the same.
@@ -98,7 +103,7 @@ pub struct Forced<'a> {
 impl<'a> Run<'a> {
     /// A run with capture and without edits.
     pub fn new(cancel: &'a AtomicBool, notify: &'a mut dyn FnMut(Update)) -> Self {
-        Self { cancel, notify, edits: &[], capture: true, until_length: false, forced: None }
+        Self { cancel, notify, edits: &[], capture: true, fed: false, until_length: false, forced: None }
     }
 }
 
@@ -240,6 +245,9 @@ impl Session {
         let mut reuse = Reuse::default();
         let mut provenance = inputs.provenance.clone();
         (run.notify)(Update::Prompt(Arc::new(provenance.clone())));
+        if let (true, Some(processor)) = (run.fed, &self.processor) {
+            (run.notify)(Update::Fed(Arc::new(processor.fed(inputs))));
+        }
         let first_from = Instant::now();
         let mut answered = Answered::default();
         let finish = match self.decode_loop(inputs, decoding, run, &mut timing, &mut reuse, &mut answered, first_from) {

@@ -119,10 +119,11 @@ fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Send + Sync)) {
                     notify(match update {
                         Update::Stage(stage) => Event::Stage { epoch, stage },
                         Update::Prompt(provenance) => Event::Prompt { epoch, provenance },
+                        Update::Fed(fed) => Event::Fed { epoch, fed },
                         Update::Token(token) => Event::Token { epoch, token },
                     });
                 };
-                session.answer(&request, &mut Run::new(&cancel, &mut forward))
+                session.answer(&request, &mut Run { fed: true, ..Run::new(&cancel, &mut forward) })
             })
         });
         match answer {

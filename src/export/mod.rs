@@ -3,6 +3,7 @@
 mod attention;
 pub mod overlay;
 pub mod report;
+mod saw;
 pub mod snapshot;
 
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::event::{Answer, ModelInfo, Request};
+use crate::fed::Fed;
 
 pub use attention::attention_file;
 
@@ -21,13 +23,16 @@ pub fn prepare_folder(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the output folder ({})", dir.display()))
 }
 
-/// Writes everything about one answer into `dir`: `attention.safetensors`, `overlay.mp4`, `overlay.png` and
-/// `report.html`. A case of words alone has no overlay.
-pub fn case_files(request: &Request, answer: &Answer, model: &ModelInfo, dir: &Path) -> Result<()> {
+/// Writes everything about one answer into `dir`: `attention.safetensors`, `overlay.mp4`, `overlay.png`, `model_saw.png` and
+/// `report.html`. A case of words alone has no pictures.
+pub fn case_files(request: &Request, answer: &Answer, fed: &Fed, model: &ModelInfo, dir: &Path) -> Result<()> {
     attention_file(answer, &dir.join("attention.safetensors"))?;
     let (video, still) = (dir.join("overlay.mp4"), dir.join("overlay.png"));
     let written = overlay::overlay_files(&request.clip, &request.sampling, answer, &video, &still)?;
-    report::report_file(request, answer, model, written.as_ref(), &dir.join("report.html"))
+    let placed = overlay::PlacedMap::new(&answer.mean_attention(), &answer.provenance);
+    let saw = saw::saw_file(fed, &placed, &dir.join("model_saw.png"))?;
+    let pictures = report::Pictures { overlay: written.as_ref(), saw: saw.then_some(fed) };
+    report::report_file(request, answer, model, &pictures, &dir.join("report.html"))
 }
 
 /// Writes a file whole or not at all: into a temporary neighbour that takes its place when complete.

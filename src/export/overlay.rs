@@ -65,9 +65,13 @@ impl<'a> PlacedMap<'a> {
 
     /// The map over the picture that is on screen at `t_secs`; the scale is that of the whole clip.
     pub fn picture_at(&self, t_secs: f64) -> Option<OverlayFrame> {
+        self.step(self.provenance.videos.first()?.step_at(t_secs)?)
+    }
+
+    /// The map over a step of the picture; the scale is that of the whole clip.
+    pub(super) fn step(&self, step: usize) -> Option<OverlayFrame> {
         let grid = self.provenance.videos.first()?;
         let cells = grid.rows * grid.cols;
-        let step = grid.step_at(t_secs)?;
         let weights = self.map.videos.first()?.get(step * cells..(step + 1) * cells)?.to_vec();
         Some(OverlayFrame {
             rows: grid.rows,
@@ -76,6 +80,11 @@ impl<'a> PlacedMap<'a> {
             scale: self.scales.video(self.quantile),
             style: self.style,
         })
+    }
+
+    /// The weight at the end of the sound's colour map.
+    pub(super) fn audio_scale(&self) -> f32 {
+        self.scales.audio(self.quantile)
     }
 
     /// The instant of the frame whose grid step holds most attention, in seconds.
@@ -238,7 +247,7 @@ impl Overlay<'_> {
             columns,
             background: Background::Wave(wave.into()),
             heat: heat.map_or_else(|| Arc::from([]), Arc::from),
-            scale: self.map.map_or(0.0, |placed| placed.scales.audio(placed.quantile)),
+            scale: self.map.map_or(0.0, PlacedMap::audio_scale),
             gamma: style.gamma,
             opacity: 1.0,
             map: style.map,

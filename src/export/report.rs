@@ -11,21 +11,30 @@ use crate::capture::{Share, ShareDetail};
 use crate::event::{Answer, ModelInfo, Request};
 use crate::export::overlay::Written;
 use crate::export::write_whole;
+use crate::fed::Fed;
 use crate::provenance::{Kind, Source};
 
-/// Writes the report beside `overlay.mp4` and `overlay.png`, which it shows when `overlay` says they exist.
+/// What lies beside a report.
+pub struct Pictures<'a> {
+    /// `overlay.mp4` and `overlay.png`.
+    pub overlay: Option<&'a Written>,
+    /// `model_saw.png`, and what it shows.
+    pub saw: Option<&'a Fed>,
+}
+
+/// Writes the report beside the pictures that it shows.
 pub fn report_file(
     request: &Request,
     answer: &Answer,
     model: &ModelInfo,
-    overlay: Option<&Written>,
+    pictures: &Pictures<'_>,
     path: &Path,
 ) -> Result<()> {
-    let page = page(request, answer, model, overlay);
+    let page = page(request, answer, model, pictures);
     write_whole(path, |file| Ok(file.write_all(page.as_bytes())?))
 }
 
-fn page(request: &Request, answer: &Answer, model: &ModelInfo, overlay: Option<&Written>) -> String {
+fn page(request: &Request, answer: &Answer, model: &ModelInfo, pictures: &Pictures<'_>) -> String {
     let mut body = String::new();
     let title = if request.prompt.question.is_empty() { "Modalens" } else { &request.prompt.question };
     put(&mut body, format_args!("<h1>{}</h1>", escape(title)));
@@ -39,7 +48,7 @@ fn page(request: &Request, answer: &Answer, model: &ModelInfo, overlay: Option<&
             escape(model.sha256.get(..12).unwrap_or_default()),
         ),
     );
-    if let Some(written) = overlay {
+    if let Some(written) = pictures.overlay {
         // Small clips are shown larger by whole factors, so that the token grid can be read.
         let grow = (480 / written.size[1].max(1)).clamp(1, 4);
         let [width, height] = written.size.map(|n| n * grow);
@@ -107,6 +116,16 @@ fn page(request: &Request, answer: &Answer, model: &ModelInfo, overlay: Option<&
             percent(own),
         ),
     );
+    if let Some(fed) = pictures.saw {
+        put(
+            &mut body,
+            format_args!(
+                "<h2>What the model saw</h2><img src=model_saw.png alt='What the model was fed'><p class=note>{}, as the towers \
+                 were fed them, with the mean attention of the answer on their cells.</p>",
+                fed.summary(&answer.provenance)
+            ),
+        );
+    }
     let t = &answer.timing;
     // One token has no pace.
     let pace = if answer.tokens_per_s > 0.0 { format!("{:.1}", answer.tokens_per_s) } else { "–".to_owned() };
@@ -214,7 +233,7 @@ const STYLE: &str = "
 :root{color-scheme:dark;--video:#56b4e9;--audio:#e69f00;--text:#009e73}
 body{margin:2rem auto;max-width:1280px;padding:0 1.5rem;background:#14161a;color:#d8dce2;font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;font-weight:600}h2{font-size:1rem;font-weight:600;color:#98a0ac;margin:2rem 0 .5rem}
-video{display:block;max-width:100%;height:auto;border-radius:6px;background:#000}
+video,img{display:block;max-width:100%;height:auto;border-radius:6px;background:#000}
 .badges span{display:inline-block;margin-right:.5rem;padding:.05rem .6rem;border:1px solid #3a404a;border-radius:99px;font-size:.8rem;color:#98a0ac}
 .note{color:#98a0ac;font-size:.85rem;max-width:60rem}
 .answer{font-size:1.4rem;white-space:pre-wrap}.answer span{border-radius:3px;padding:.05em 0;cursor:default;

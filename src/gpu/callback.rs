@@ -16,8 +16,8 @@ struct Player {
     uploaded: Option<Arc<dyn Planes>>,
 }
 
-/// Lanes on screen.
-pub const LANES: usize = 4;
+/// Lanes on screen: those of the time axis, and the log-mel of what the model saw.
+pub const LANES: usize = 5;
 
 /// The lanes' pipelines, by lane.
 struct Lanes([StripRenderer; LANES]);

@@ -120,6 +120,12 @@ impl OverlayFrame {
         (weight / self.scale.max(1e-12)).clamp(0.0, 1.0).powf(self.style.gamma)
     }
 
+    /// The colour that a weight is drawn in, gamma-encoded RGB, and its opacity.
+    pub fn tint(&self, weight: f32) -> ([f32; 3], f32) {
+        let level = self.level(weight);
+        (self.style.map.rgb(level), self.style.opacity * (self.style.floor * (1.0 - level) + level))
+    }
+
     /// The twin of the fragment shader: what the pixel at `uv` (0…1, y down) of a `pixels`-sized target becomes,
     /// given the gamma-encoded RGB `under` it.
     pub fn blend(&self, uv: [f32; 2], pixels: [f32; 2], under: [f32; 3]) -> [f32; 3] {
@@ -129,9 +135,7 @@ impl OverlayFrame {
         let grid = [self.cols as f32, self.rows as f32];
         let at = [uv[0] * grid[0], uv[1] * grid[1]];
         let weight = if self.style.smooth { self.smooth_weight(at) } else { self.cell(at[0].floor(), at[1].floor()) };
-        let level = self.level(weight);
-        let mut color = self.style.map.rgb(level);
-        let mut alpha = self.style.opacity * (self.style.floor * (1.0 - level) + level);
+        let (mut color, mut alpha) = self.tint(weight);
         let pixel = [grid[0] / pixels[0], grid[1] / pixels[1]];
         if self.style.lines && (0..2).any(|i| (at[i] - 0.5 * pixel[i]).floor() != (at[i] + 0.5 * pixel[i]).floor()) {
             color = [1.0; 3];

@@ -29,6 +29,7 @@ fn egui_key(key: Key) -> egui::Key {
         Key::M => egui::Key::M,
         Key::O => egui::Key::O,
         Key::S => egui::Key::S,
+        Key::V => egui::Key::V,
         Key::X => egui::Key::X,
         Key::Z => egui::Key::Z,
         Key::Question => egui::Key::Questionmark,

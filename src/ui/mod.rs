@@ -10,6 +10,7 @@ pub mod lanes;
 mod notices;
 mod picker;
 pub mod player;
+mod saw;
 mod selection;
 mod sources;
 pub mod theme;
@@ -35,6 +36,7 @@ pub struct Scene {
 #[derive(Default)]
 pub struct Memory {
     lanes: lanes::Cache,
+    saw: saw::Cache,
 }
 
 /// Draws everything and returns what the user wants, in order.
@@ -47,7 +49,7 @@ pub fn show(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory) -> V
         CentralPanel::default().frame(Frame::new().fill(theme::GROUND)).show(ui, |ui| {
             export::strip(ui, state, &mut commands);
             notices::show(ui, state, &mut commands);
-            player::picture(ui, state, scene, &mut commands);
+            view(ui, state, scene, memory, &mut commands);
         });
     } else {
         windowed(ui, state, scene, memory, &mut commands);
@@ -106,8 +108,21 @@ fn windowed(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory, comm
     CentralPanel::default().frame(picture).show(ui, |ui| {
         export::strip(ui, state, commands);
         notices::show(ui, state, commands);
-        player::picture(ui, state, scene, commands);
+        view(ui, state, scene, memory, commands);
     });
+}
+
+/// The video, or what the model saw of it, and the switch between the two.
+fn view(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory, commands: &mut Vec<Command>) {
+    let area = ui.available_rect_before_wrap();
+    if state.view.model_view {
+        saw::show(ui, state, &mut memory.saw, commands);
+    } else {
+        player::picture(ui, state, scene, commands);
+    }
+    if matches!(state.media, Media::Open { .. }) {
+        saw::switch(ui, state, area, commands);
+    }
 }
 
 fn top_bar(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {

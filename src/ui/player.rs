@@ -119,7 +119,8 @@ fn show_frame(ui: &mut Ui, area: Rect, state: &State, frame: &Arc<dyn Planes>, c
     }
 }
 
-fn message(ui: &Ui, area: Rect, heading: &str, text: &str) {
+/// A heading and a line in the middle of an area.
+pub(super) fn message(ui: &Ui, area: Rect, heading: &str, text: &str) {
     let p = ui.painter();
     p.text(area.center() - Vec2::new(0.0, 10.0), Align2::CENTER_CENTER, heading, theme::semibold(16.0), theme::TEXT);
     let at = area.center() + Vec2::new(0.0, 14.0);

@@ -339,7 +339,7 @@ def folder(path):
     video(path, expect)
     if expect["size"] is not None:
         png(path / "overlay.png", expect["size"])
-    left = {f.name for f in path.iterdir()} - {"expect.json", "answer.json", "attention.safetensors", "report.html", "overlay.mp4", "overlay.png"}
+    left = {f.name for f in path.iterdir()} - {"expect.json", "answer.json", "attention.safetensors", "report.html", "overlay.mp4", "overlay.png", "model_saw.png"}
     check(not left, f"nothing else was left {left or ''}")
 
 

@@ -18,6 +18,7 @@ const VOCABULARY: &[&str] = &[
     "settings",
     "command",
     "event",
+    "fed",
     "sampled",
     "download",
     "exports",

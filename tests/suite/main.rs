@@ -18,6 +18,7 @@ mod mutation;
 mod picker;
 mod player;
 mod processor;
+mod saw;
 mod shaders;
 mod sound;
 mod tiny;

@@ -221,6 +221,33 @@ fn a_character_comes_with_its_last_byte() {
     }
 }
 
+/// What is fed can be read off again, to the last bit: frames, the one that fills a step up, and the log-mel.
+#[test]
+fn what_is_fed_is_told_as_it_is() {
+    let clip = SampledClip { video: Some(video(3, [90, 60], 2.0)), audio: Some(sound(20_000)) };
+    let frames: Vec<_> =
+        clip.video.as_ref().unwrap().frames.iter().map(|f| PROCESSOR.shrink(f, 3, &SMALL).unwrap()).collect();
+    let inputs = laid(clip);
+    let fed = PROCESSOR.fed(&inputs);
+    let told = &fed.videos[0];
+    assert_eq!((told.per_step, told.frames.len(), fed.audios.len()), (2, 4, 1));
+    assert_eq!(told.frames[..3], frames);
+    assert_eq!(told.frames[3], frames[2], "the last frame fills its step up");
+    assert_eq!(fed.audios[0].log_mel, inputs.audios[0].mel);
+    assert_eq!(fed.audios[0].frames(), inputs.audios[0].frames);
+    // A sample that is one off is another picture.
+    let mut other = inputs.clone();
+    other.videos[0].pixels[5] = inputs.videos[0].pixels[5] + 1.0 / 64.0;
+    assert_ne!(PROCESSOR.fed(&other).videos[0].frames, told.frames);
+    // A still is one frame that was fed twice.
+    let still = SampledClip { video: Some(video(1, [56, 28], 2.0)), audio: None };
+    let inputs = laid(still);
+    let fed = PROCESSOR.fed(&inputs);
+    assert_eq!((fed.videos.len(), inputs.images.len(), inputs.videos.len()), (1, 1, 0));
+    assert_eq!(fed.videos[0].frames[0], fed.videos[0].frames[1]);
+    assert!(PROCESSOR.fed(&laid(SampledClip::default())).videos.is_empty());
+}
+
 /// Limits that ask for more than the model takes are refused before a pixel is made, also while a clip is sampled.
 #[test]
 fn pixel_limits_that_no_prompt_fits_are_refused_at_once() {

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use crate::fed::{Fed, FedAudio, FedVideo};
 use crate::frame::RgbImage;
 use crate::model::qwen2_5_omni::config::{Config, audio_tokens};
 use crate::model::qwen2_5_omni::processor::mel::LogMel;
-use crate::model::qwen2_5_omni::processor::pixels::{PatchLayout, patchify, resize, smart_resize};
+use crate::model::qwen2_5_omni::processor::pixels::{PatchLayout, patchify, resize, smart_resize, unpatchify};
 use crate::model::qwen2_5_omni::processor::positions::{Media, chunks, rope_positions};
 use crate::model::tokenizer::{StreamDecoder, Tokenizer, TokenizerError};
 use crate::prompt::{Part, Prompt};
@@ -275,6 +276,39 @@ impl Processor {
         })
     }
 
+    /// What `inputs` feed to the towers, as pictures and sound frames: read off the very numbers.
+    pub fn fed(&self, inputs: &Inputs) -> Fed {
+        let c = &self.config;
+        let layout = self.patches();
+        let [mut images, mut videos] = [inputs.images.iter(), inputs.videos.iter()];
+        let mut pictures = Vec::new();
+        for token in &inputs.provenance.tokens {
+            if let Source::Video { medium, .. } = token.source
+                && medium == pictures.len()
+            {
+                // Stills and videos are kept apart; their tokens say which a medium is.
+                let list = if token.id == c.image_token_index { &mut images } else { &mut videos };
+                pictures.extend(list.next());
+            }
+        }
+        let videos = pictures.into_iter().map(|p| FedVideo {
+            frames: unpatchify(&p.pixels, p.grid, layout, &self.table),
+            per_step: layout.temporal,
+        });
+        let mel = &self.settings.mel;
+        let audios = inputs.audios.iter().map(|a| FedAudio {
+            log_mel: a.mel.clone(),
+            bins: mel.bins,
+            secs_per_frame: mel.hop as f64 / mel.rate as f64,
+        });
+        Fed { videos: videos.collect(), audios: audios.collect() }
+    }
+
+    fn patches(&self) -> PatchLayout {
+        let c = &self.config.vision;
+        PatchLayout { patch: c.patch_size, merge: c.spatial_merge_size, temporal: c.temporal_patch_size }
+    }
+
     /// Samples of a sound that gives `frames` mel frames.
     pub fn samples_of(&self, frames: usize) -> usize {
         frames.saturating_mul(self.settings.mel.hop).min(self.settings.mel.padded)
@@ -372,8 +406,7 @@ impl Processor {
         let first = video.frames.first().ok_or_else(|| ProcessorError::Layout("a video without frames".into()))?;
         let [height, width] = self.grid_size(first, video.frames.len(), limits)?;
         let frames: Vec<RgbImage> = video.frames.par_iter().map(|f| resize(f, height, width)).collect();
-        let layout = PatchLayout { patch: c.patch_size, merge: c.spatial_merge_size, temporal: c.temporal_patch_size };
-        let (pixels, grid) = patchify(&frames, layout, &self.table);
+        let (pixels, grid) = patchify(&frames, self.patches(), &self.table);
         let second_per_grid = c.temporal_patch_size as f64 / video.fps;
         let (rows, cols) = (grid[1] / c.spatial_merge_size, grid[2] / c.spatial_merge_size);
         let last = video.pts_secs.len().saturating_sub(1);

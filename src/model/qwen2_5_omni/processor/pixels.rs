@@ -193,3 +193,38 @@ pub fn patchify(frames: &[RgbImage], layout: PatchLayout, table: &[[f32; 256]; 3
     });
     (pixels, [t, h, w])
 }
+
+/// The inverse of [`patchify`]: frames of every grid step, those that fill a step up included.
+///
+/// `grid` is t, h, w in patches. Every 8-bit sample comes back as it was: the values of a channel lie 255 equal steps
+/// apart, and a value is far closer to its own step than to the next.
+pub fn unpatchify(pixels: &[f32], grid: [usize; 3], layout: PatchLayout, table: &[[f32; 256]; 3]) -> Vec<RgbImage> {
+    let PatchLayout { patch, merge, temporal } = layout;
+    let [t, h, w] = grid;
+    let (width, height, dim) = (w * patch, h * patch, 3 * temporal * patch * patch);
+    let sample = |channel: usize, value: f32| {
+        let [first, .., last] = &table[channel];
+        ((value - first) / (last - first) * 255.0).round().clamp(0.0, 255.0) as u8
+    };
+    let frame = |step: usize, k: usize| {
+        let mut data = vec![0; width * height * 3];
+        let patches = pixels[step * h * w * dim..(step + 1) * h * w * dim].chunks_exact(dim);
+        let places = (0..h / merge).flat_map(|r| (0..w / merge).map(move |c| (r, c)));
+        let places = places.flat_map(|(r, c)| {
+            (0..merge).flat_map(move |dy| (0..merge).map(move |dx| (r * merge + dy, c * merge + dx)))
+        });
+        for (values, (row, col)) in patches.zip(places) {
+            for channel in 0..3 {
+                let plane = &values[(channel * temporal + k) * patch * patch..][..patch * patch];
+                for (y, line) in plane.chunks_exact(patch).enumerate() {
+                    let start = ((row * patch + y) * width + col * patch) * 3 + channel;
+                    for (out, value) in data[start..].iter_mut().step_by(3).zip(line) {
+                        *out = sample(channel, *value);
+                    }
+                }
+            }
+        }
+        RgbImage { width, height, data }
+    };
+    (0..t * temporal).into_par_iter().map(|i| frame(i / temporal, i % temporal)).collect()
+}
