@@ -4,6 +4,7 @@
 
 mod downloads;
 mod exports;
+mod film;
 mod fonts;
 mod outlines;
 mod places;
@@ -31,6 +32,7 @@ use crate::ui;
 
 use downloads::Downloads;
 use exports::Exporter;
+use film::{FilmReader, Wanted};
 use outlines::OutlineCache;
 use places::Places;
 use stats::{Disturbance, FrameStats};
@@ -119,6 +121,7 @@ pub struct App {
     loaded: Option<LoadOptions>,
     places: Places,
     outlines: OutlineCache,
+    film: FilmReader,
     /// A sound to take as soon as the first clip is open.
     first_sound: Option<PathBuf>,
     fullscreen: bool,
@@ -154,6 +157,7 @@ impl App {
             loaded: None,
             places: Places::load(options.places),
             outlines: OutlineCache::new(options.cache),
+            film: FilmReader::default(),
             first_sound: options.sound,
             fullscreen: false,
             fallback_font: false,
@@ -372,6 +376,14 @@ impl App {
         );
     }
 
+    /// Has the filmstrip's missing pictures read. Also with none missing, so that none of another view are.
+    fn read_film(&mut self, spacing_secs: f64) {
+        let Some(path) = self.state.clip.video.clone().filter(|_| self.state.film.failed.is_none()) else { return };
+        let wanted = Wanted { clip_id: self.state.clip_id, path, slots: self.state.film.missing(), spacing_secs };
+        let notify = self.notify();
+        self.film.want(wanted, notify);
+    }
+
     fn ask(&mut self) {
         let (None, Some(engine)) = (self.state.why_not_ask(), &self.engine) else { return };
         let epoch = self.state.begin_run(self.started.elapsed().as_secs_f64());
@@ -412,8 +424,10 @@ impl App {
         }
         let (clip, sound_id) = (self.state.clip.clone(), self.state.sound_id);
         self.state.perform(command);
-        if let Command::Models(command) = command {
-            self.models(command);
+        match command {
+            Command::Models(command) => self.models(command),
+            Command::LookAtFilm(view) => self.read_film(view.spacing_secs()),
+            _ => {}
         }
         if self.state.clip != clip
             && let Some(player) = &self.player

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::clip::{AudioSource, FrameEdit, SoundEdit};
 use crate::event::FileUse;
 use crate::exports::ExportsCommand;
+use crate::film::FilmView;
 use crate::prompt::Draft;
 use crate::settings::{Dtype, View};
 use crate::time::Span;
@@ -81,6 +82,8 @@ pub enum Command {
     Lock(Option<usize>),
     /// How maps and lanes are shown changed.
     SetView(Box<View>),
+    /// The filmstrip shows another part of the video, or the same in another detail.
+    LookAtFilm(FilmView),
     /// Show or hide the heat maps.
     ToggleHeat,
     /// Show what the model saw in the place of the video, or the video again.

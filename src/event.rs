@@ -11,6 +11,7 @@ use crate::clip::ClipSpec;
 use crate::download::News;
 use crate::exports::ExportNews;
 use crate::fed::Fed;
+use crate::film::FilmNews;
 use crate::heatmap::HeatMap;
 use crate::prompt::{Prompt, PromptText};
 use crate::provenance::Provenance;
@@ -384,6 +385,13 @@ pub enum Event {
         own: bool,
         /// The outline; `None` when there is nothing to hear.
         outline: Option<Arc<Outline>>,
+    },
+    /// News of the filmstrip.
+    Film {
+        /// Counts clips: news of older ones is stale.
+        clip_id: u64,
+        /// What happened.
+        news: FilmNews,
     },
     /// The text that words become.
     Words {

@@ -113,6 +113,7 @@ pub mod event;
 pub mod export;
 pub mod exports;
 pub mod fed;
+pub mod film;
 pub mod frame;
 pub mod gpu;
 pub mod heatmap;

@@ -2,6 +2,7 @@
 //! Knows nothing of threads, toolkits, files or models; times are handed in, so that tests need no clock.
 
 mod exports;
+mod film;
 mod history;
 mod models;
 mod presets;
@@ -21,6 +22,7 @@ use crate::provenance::{Kind, Provenance};
 use crate::settings::{Dtype, View};
 
 pub use exports::{Asked, Exports, Job};
+pub use film::Film;
 pub use models::{Download, Models, Stage as DownloadStage};
 pub use presets::{Condition, QUESTIONS};
 pub use transport::{SPEEDS, Selection, speed_text};
@@ -47,6 +49,8 @@ pub struct State {
     pub outlines: [Option<Arc<Outline>>; 2],
     /// Whether the lanes are being computed.
     pub lanes_pending: bool,
+    /// The video's small pictures.
+    pub film: Film,
     /// Where playback is; copied from the player before every frame.
     pub playback: Playback,
     /// The part of the time axis that is selected.
@@ -366,6 +370,11 @@ impl State {
                     self.outlines[usize::from(own)] = outline;
                 }
             }
+            Event::Film { clip_id, news } => {
+                if clip_id == self.clip_id {
+                    self.film.apply(news);
+                }
+            }
             Event::Words { prompt, text } => {
                 if prompt == self.draft.prompt() {
                     self.words = Some(text);
@@ -393,6 +402,7 @@ impl State {
             Command::Lock(token) => self.locked = *token,
             Command::SetView(view) => self.view = **view,
             Command::ToggleModelView => self.view.model_view = !self.view.model_view,
+            Command::LookAtFilm(view) => self.film.look(*view),
             Command::ToggleHeat => self.view.heat = !self.view.heat,
             Command::ToggleKeySheet => self.key_sheet = !self.key_sheet,
             Command::ToggleFullscreen => self.fullscreen = !self.fullscreen,
@@ -433,6 +443,7 @@ impl State {
         self.facts = Some(facts);
         self.lanes = None;
         self.outlines = [None, None];
+        self.film = Film::default();
         self.lanes_pending = true;
         self.view.timeline = None;
         self.selection = None;

@@ -25,6 +25,7 @@ mod sink;
 mod soundtrack;
 mod source;
 mod stretch;
+mod thumbnails;
 mod unfinished;
 mod way;
 
@@ -39,6 +40,7 @@ pub use probe::{AudioInfo, Probe, VideoInfo, probe};
 pub use reader::{MAX_PIXELS, VideoReader};
 pub use sample::{Intake, MAX_AUDIO_SECS, sample_clip, sample_clip_with};
 pub use soundtrack::Soundtrack;
+pub use thumbnails::{Thumbnail, Thumbnails};
 
 /// FFmpeg's version, as the libraries that are loaded say it.
 pub fn ffmpeg_version() -> String {

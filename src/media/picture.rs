@@ -190,6 +190,11 @@ pub(crate) struct ToRgb {
 }
 
 impl ToRgb {
+    /// Pictures of `size`, upright and in square pixels.
+    pub(crate) fn sized(size: [u32; 2]) -> Self {
+        Self { size: Some(size), scaler: None }
+    }
+
     /// Converts one frame. RGB is full range, by the frame's own matrix, range and chroma siting.
     pub(crate) fn convert(&mut self, frame: &VideoFrame) -> Result<RgbImage, MediaError> {
         let [out_w, out_h] = *self.size.get_or_insert_with(|| display_size(frame));

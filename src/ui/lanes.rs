@@ -7,7 +7,7 @@ use std::sync::Arc;
 use egui::{Align2, FontId, PointerButton, Pos2, Rect, Sense, Stroke, Ui, Vec2, WidgetInfo};
 
 use super::selection::{self, Held};
-use super::{player, theme};
+use super::{filmstrip, player, theme};
 use crate::command::Command;
 use crate::event::{Outline, SoundLanes};
 use crate::gpu::colormap::{ColorMap, Modality};
@@ -35,6 +35,7 @@ pub struct Cache {
     own: Arc<[f32]>,
     mel: Arc<[f32]>,
     held: Option<Held>,
+    film: filmstrip::Textures,
 }
 
 /// What columns were made of.
@@ -141,17 +142,21 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     let active = matches!(state.media, Media::Open { .. }) && full.duration_secs() > 0.0;
 
     let another = state.outlines[1].is_some();
-    let [video_h, wave_h, own_h, mel_h] = heights(area.height(), another);
+    let film_h = filmstrip::height(area.height(), matches!(state.media, Media::Open { picture: true, .. }));
+    let gap = if film_h > 0.0 { 4.0 } else { 0.0 };
+    let [video_h, wave_h, own_h, mel_h] = heights(area.height() - film_h - gap, another);
     let mut top = area.top() + RULER;
     let mut row = |height: f32| {
         let rect = Rect::from_min_max(Pos2::new(x0, top), Pos2::new(area.right(), top + height));
         top += height + 4.0;
         rect
     };
+    let film = (film_h > 0.0).then(|| row(film_h));
     let (video, wave) = (row(video_h), row(wave_h));
     let own = another.then(|| row(own_h));
     let mel = row(mel_h);
     let named = [
+        (film, None, "Pictures"),
         (Some(video), Some(Modality::Video), "Video"),
         (Some(wave), Some(Modality::Audio), "Sound"),
         (own, None, "Original"),
@@ -168,6 +173,9 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     }
     ruler(ui, Rect::from_min_max(Pos2::new(x0, area.top()), Pos2::new(area.right(), area.top() + RULER)), view, &x_of);
 
+    if let Some(film) = film {
+        filmstrip::show(ui, state, film, view, &mut cache.film, commands);
+    }
     let columns = ((width * ui.ctx().pixels_per_point()).round() as usize).clamp(1, StripRenderer::MAX_COLUMNS);
     let shown = state.shown().filter(|_| state.view.heat);
     let map = ColorMap::ALL[state.view.map.min(ColorMap::ALL.len() - 1)];

@@ -4,6 +4,7 @@
 pub mod answer;
 mod ask;
 mod export;
+mod filmstrip;
 mod icons;
 mod keys;
 pub mod lanes;

@@ -11,6 +11,7 @@ const VOCABULARY: &[&str] = &[
     "time",
     "clip",
     "prompt",
+    "film",
     "frame",
     "provenance",
     "capture",

@@ -9,6 +9,7 @@ mod checkpoint;
 mod colour;
 mod engine;
 mod exports;
+mod film;
 mod formats;
 mod hdr;
 mod hub;

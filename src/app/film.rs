@@ -1,0 +1,208 @@
+//! Reads the filmstrip's pictures on a thread of their own: what is in view now, coarse to fine; what no longer is, is
+//! dropped. Knows nothing of which pictures there are already, or of drawing.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
+
+use crate::engine::worker::lower_priority;
+use crate::event::Event;
+use crate::film::{FilmNews, FilmPicture, slot_secs};
+use crate::gpu::video::tone_mapped;
+use crate::media::{MediaError, Thumbnail, Thumbnails};
+
+/// A file that nobody has asked about for so long is closed, and its decoder's memory given back.
+const IDLE: Duration = Duration::from_secs(3);
+/// Where key frames are this many times farther apart than the wanted pictures, one pass in the order of time is
+/// quicker than coarse to fine.
+const RARE_KEYS: f64 = 8.0;
+
+/// Pictures that are wanted now; everything wanted before is not.
+pub(super) struct Wanted {
+    /// Of which clip.
+    pub(super) clip_id: u64,
+    /// Its video.
+    pub(super) path: PathBuf,
+    /// Slots, the most wanted first.
+    pub(super) slots: Vec<u64>,
+    /// How far apart they are, in seconds: half of it is how far off a picture may be.
+    pub(super) spacing_secs: f64,
+}
+
+/// The thread's mailbox; the thread ends with it.
+#[derive(Default)]
+pub(super) struct FilmReader(Option<Sender<Wanted>>);
+
+impl FilmReader {
+    /// Has pictures read; the thread is started with the first of them.
+    pub(super) fn want(&mut self, wanted: Wanted, notify: impl Fn(Event) + Clone + Send + 'static) {
+        let sender = self.0.get_or_insert_with(|| {
+            let (sender, wants) = unbounded();
+            let report = notify.clone();
+            super::workers::spawn("filmstrip", &notify, move || {
+                lower_priority();
+                serve(&wants, &report);
+            });
+            sender
+        });
+        // Where the system gave no thread, that was said.
+        let _ = sender.send(wanted);
+    }
+}
+
+/// Serves what is wanted until nobody can want any more.
+fn serve(wants: &Receiver<Wanted>, report: &dyn Fn(Event)) {
+    let mut open: Option<(PathBuf, Thumbnails)> = None;
+    let mut newer = None;
+    loop {
+        let wanted = match newer.take() {
+            Some(wanted) => wanted,
+            None => match wants.recv_timeout(IDLE) {
+                Ok(wanted) => wanted,
+                Err(RecvTimeoutError::Timeout) => {
+                    open = None;
+                    match wants.recv() {
+                        Ok(wanted) => wanted,
+                        Err(_) => return,
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            },
+        };
+        if open.as_ref().is_none_or(|(path, _)| *path != wanted.path) {
+            open = None;
+        }
+        let clip_id = wanted.clip_id;
+        let tell = |news| report(Event::Film { clip_id, news });
+        match read(&mut open, wanted, wants, &tell) {
+            Ok(wanted) => newer = wanted,
+            Err(e) => {
+                open = None;
+                tell(FilmNews::Failed(e.to_string()));
+            }
+        }
+    }
+}
+
+/// Reads what is wanted; returns early with what is wanted instead.
+fn read(
+    open: &mut Option<(PathBuf, Thumbnails)>,
+    mut wanted: Wanted,
+    wants: &Receiver<Wanted>,
+    tell: &dyn Fn(FilmNews),
+) -> Result<Option<Wanted>, MediaError> {
+    let newer = RefCell::new(None);
+    let look = || loop {
+        match wants.try_recv() {
+            Ok(newest) => *newer.borrow_mut() = Some(newest),
+            Err(TryRecvError::Empty) => return false,
+            Err(TryRecvError::Disconnected) => return true,
+        }
+    };
+    let (path, film) = if let Some(ready) = open.take() {
+        open.insert(ready)
+    } else {
+        let film = Thumbnails::open(&wanted.path)?;
+        open.insert((wanted.path.clone(), film))
+    };
+    let path: &Path = path;
+    wanted.slots.reverse();
+    while let Some(slot) = wanted.slots.pop() {
+        // What is on its way goes on where the newer view wants it, too.
+        let stale =
+            || look() || newer.borrow().as_ref().is_some_and(|n: &Wanted| n.path != *path || !n.slots.contains(&slot));
+        if let Some(picture) = film.near(slot_secs(slot), wanted.spacing_secs / 2.0, &stale)? {
+            tell(FilmNews::Picture(Arc::new(shown(slot, picture))));
+        }
+        if look() || newer.borrow().is_some() {
+            break;
+        }
+        if film.key_gap_secs() > RARE_KEYS * wanted.spacing_secs {
+            wanted.slots.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
+        }
+    }
+    Ok(newer.into_inner())
+}
+
+/// A picture in the colours it is shown in.
+fn shown(slot: u64, Thumbnail { mut image, pts_secs, exact, hdr }: Thumbnail) -> FilmPicture {
+    if let Some(hdr) = hdr {
+        for pixel in image.data.as_chunks_mut::<3>().0 {
+            let color = tone_mapped(pixel.map(|c| f32::from(c) / 255.0), hdr);
+            *pixel = color.map(|c| (c.clamp(0.0, 1.0) * 255.0).round() as u8);
+        }
+    }
+    FilmPicture { slot, pts_secs, exact, width: image.width, height: image.height, rgb: image.data }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::frame::{Hdr, HdrTransfer, Primaries, RgbImage};
+
+    fn clip(folder: &Path) -> PathBuf {
+        let path = folder.join("clip.mp4");
+        let made = Command::new("ffmpeg")
+            .args("-v error -nostdin -f lavfi -i testsrc2=size=64x48:rate=10:duration=20 -c:v libx264 -g 10".split(' '))
+            .arg(&path)
+            .status();
+        assert!(made.expect("ffmpeg").success());
+        path
+    }
+
+    fn wanted(clip_id: u64, path: &Path, seconds: std::ops::Range<u64>) -> Wanted {
+        Wanted { clip_id, path: path.to_owned(), slots: seconds.map(|s| s * 64).collect(), spacing_secs: 1.0 }
+    }
+
+    #[test]
+    fn a_newer_view_drops_the_older_one_and_a_broken_file_does_not_end_the_thread() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = clip(folder.path());
+        let broken = folder.path().join("broken.mp4");
+        std::fs::write(&broken, "nothing").expect("a file");
+        let (sender, wants) = unbounded();
+        sender.send(wanted(1, &broken, 0..3)).expect("room");
+        let sender = Mutex::new(Some(sender));
+        let told = Mutex::new(Vec::new());
+        let want = |w| sender.lock().expect("lock").as_ref().map(|s| s.send(w));
+        let report = |event| {
+            let Event::Film { clip_id, news } = event else { return };
+            let slot = match news {
+                FilmNews::Picture(picture) => Some(picture.slot / 64),
+                FilmNews::Failed(_) => None,
+            };
+            told.lock().expect("lock").push((clip_id, slot));
+            match (clip_id, slot) {
+                (1, None) => drop(want(wanted(2, &path, 0..20))),
+                // Twenty are wanted; after the second of them, only three others are, and after these no more.
+                (2, Some(1)) => drop(want(wanted(3, &path, 15..18))),
+                (3, Some(17)) => drop(sender.lock().expect("lock").take()),
+                _ => {}
+            }
+        };
+        serve(&wants, &report);
+        let told = told.into_inner().expect("lock");
+        let (third, before) = ([(3, Some(15)), (3, Some(16)), (3, Some(17))], [(1, None), (2, Some(0)), (2, Some(1))]);
+        assert_eq!(told, [before, third].concat());
+    }
+
+    #[test]
+    fn bright_pictures_are_shown_as_the_shader_shows_them() {
+        let hdr = Hdr { transfer: HdrTransfer::Pq, primaries: Primaries::Bt2020, peak_nits: 1000.0 };
+        let image = RgbImage { width: 1, height: 1, data: vec![150, 100, 50] };
+        let picture = |hdr| Thumbnail { image: image.clone(), pts_secs: 0.0, exact: true, hdr };
+        assert_eq!(shown(0, picture(None)).rgb, [150, 100, 50]);
+        let expected = tone_mapped([150.0 / 255.0, 100.0 / 255.0, 50.0 / 255.0], hdr);
+        let bright = shown(0, picture(Some(hdr))).rgb;
+        assert!(bright[0] > 180, "{bright:?}");
+        for (c, e) in bright.iter().zip(expected) {
+            assert!((f32::from(*c) / 255.0 - e.clamp(0.0, 1.0)).abs() < 0.003);
+        }
+    }
+}
