@@ -116,9 +116,10 @@ pub struct App {
     exporter: Exporter,
     /// How models are loaded: where, in which form, on how many threads.
     loading: LoadOptions,
-    /// What was asked for last, and what came of it.
+    /// The model that was asked for and is not settled yet.
     asked_for: Option<LoadOptions>,
-    loaded: Option<LoadOptions>,
+    /// The one that the engine is loading, or loaded last.
+    attempt: String,
     places: Places,
     outlines: OutlineCache,
     film: FilmReader,
@@ -154,7 +155,7 @@ impl App {
             exporter: Exporter::default(),
             loading: options.model.clone().unwrap_or_else(|_| background(LoadOptions::new(""))),
             asked_for: None,
-            loaded: None,
+            attempt: String::new(),
             places: Places::load(options.places),
             outlines: OutlineCache::new(options.cache),
             film: FilmReader::default(),
@@ -235,10 +236,11 @@ impl App {
                 if let Event::Token { token, .. } = &event {
                     self.look_for_font(&token.text);
                 }
-                if let Event::ModelReady(info) = &event {
-                    // Where it failed, the one before is back.
-                    let new = self.asked_for.take().filter(|model| model.id == info.id);
-                    self.loaded = new.or(self.loaded.take());
+                match &event {
+                    Event::ModelLoading { id } => self.attempt.clone_from(id),
+                    // It was loaded, or the one before is back: what was asked for is settled, unless it still waits.
+                    Event::ModelReady(_) => drop(self.asked_for.take_if(|model| model.id == self.attempt)),
+                    _ => {}
                 }
                 let opened = matches!(event, Event::ClipOpened { clip_id, .. } if clip_id == self.state.clip_id)
                     && self.state.media == Media::Opening;
@@ -298,8 +300,11 @@ impl App {
             }
             ModelsCommand::Hold(dtype) => {
                 self.loading.hold = (*dtype).into();
-                if let Some(model) = self.loaded.clone().or_else(|| self.asked_for.clone()) {
-                    self.load(LoadOptions { hold: self.loading.hold, ..model });
+                // The one that is on its way, else the one that is there.
+                match (&self.asked_for, &self.state.model) {
+                    (Some(model), _) => self.load_folder(model.id.clone(), model.dir.clone()),
+                    (None, Model::Ready(info)) => self.load_folder(info.id.clone(), info.dir.clone()),
+                    _ => {}
                 }
             }
             ModelsCommand::Load(id, dir) => self.load_folder(id.clone(), dir.clone()),

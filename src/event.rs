@@ -44,6 +44,9 @@ pub struct ModelInfo {
     pub dtype: String,
     /// `cpu`, `cuda:0`, `metal:0`.
     pub device: String,
+    /// The checkpoint's folder.
+    #[serde(skip)]
+    pub dir: PathBuf,
 }
 
 /// A step of answering, for the stage line.
@@ -326,6 +329,11 @@ pub enum Event {
         epoch: u64,
         /// The answer.
         answer: Arc<Answer>,
+    },
+    /// An answer was given up before there was anything to keep: it was stopped, or what was to answer is no longer there.
+    AskStopped {
+        /// Of which request.
+        epoch: u64,
     },
     /// An answer failed.
     AskFailed {

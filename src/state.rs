@@ -340,6 +340,12 @@ impl State {
                     run.stages.push((Stage::Answer, now_secs));
                 }
             }
+            Event::AskStopped { epoch } => {
+                if let Some(run) = self.run_of(epoch) {
+                    run.end = Some(End::Stopped);
+                    run.stages.push((Stage::Answer, now_secs));
+                }
+            }
             Event::AskFailed { epoch, message, smaller } => {
                 if let Some(run) = self.run_of(epoch) {
                     let stopped = run.stopping;

@@ -109,6 +109,27 @@ fn keep_freed_memory(device: &Device) {
     let _ = device;
 }
 
+/// Gives what the device's pool holds and nobody uses back to the driver: to other programs, and to what is not allocated
+/// from the pool. A refusal changes nothing.
+pub fn give_back(device: &Device) {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        use candle_core::cuda_backend::cudarc::driver::result;
+        let stream = cuda.cuda_stream();
+        #[allow(unsafe_code, reason = "trimming a pool has no safe binding")]
+        // SAFETY: the device is a live context's own; only memory that nobody uses is given back.
+        let done = stream.synchronize().and_then(|()| unsafe {
+            let pool = result::device::get_default_mem_pool(stream.context().cu_device())?;
+            result::mem_pool::trim_to(pool, 0)
+        });
+        if let Err(e) = done {
+            log::warn!("the device's memory pool keeps what it has: {e:?}");
+        }
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = device;
+}
+
 /// Bytes that the device's pool holds and nobody uses; 0 where it does not say.
 #[cfg(feature = "cuda")]
 fn kept(device: &candle_core::CudaDevice) -> u64 {

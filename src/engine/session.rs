@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use candle_core::Tensor;
 
 use crate::capture::{AttentionRow, Share, ShareDetail};
-use crate::engine::device::choose_device;
+use crate::engine::device::{choose_device, give_back};
 use crate::engine::fit::{self, Need, choose_hold};
 use crate::engine::options::LoadOptions;
 use crate::engine::reuse::{Blocks, EncoderCache, TokenKey, common_prefix};
@@ -147,7 +147,13 @@ impl Session {
             (thinker?, sha256?)
         };
         let dtype = hold.hold.name().to_owned();
-        let info = Arc::new(ModelInfo { id: options.id.clone(), sha256, dtype, device: chosen.name });
+        let info = Arc::new(ModelInfo {
+            id: options.id.clone(),
+            sha256,
+            dtype,
+            device: chosen.name,
+            dir: options.dir.clone(),
+        });
         let cache = thinker.text.new_cache();
         Ok(Self {
             thinker,
@@ -205,6 +211,7 @@ impl Session {
     pub fn release(&mut self) {
         self.forget();
         self.cache = self.thinker.text.new_cache();
+        give_back(self.thinker.device());
     }
 
     /// Answers a request: samples the clip, lays out the prompt, runs the model.

@@ -37,12 +37,19 @@ const MEMORY: [&str; 4] =
     ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory", "Insufficient Memory"];
 
 /// How drivers say that the device, or this process's hold on it, is gone. After any of these every call fails.
-const LOST: [&str; 11] = [
+const LOST: [&str; 18] = [
     "CUDA_ERROR_NO_DEVICE",
     "CUDA_ERROR_DEVICE_UNAVAILABLE",
     "CUDA_ERROR_DEINITIALIZED",
     "CUDA_ERROR_ILLEGAL_ADDRESS",
     "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_NVLINK_UNCORRECTABLE",
     "CUDA_ERROR_ECC_UNCORRECTABLE",
     "CUDA_ERROR_HARDWARE_STACK_ERROR",
     "CUDA_ERROR_CONTEXT_IS_DESTROYED",
@@ -95,7 +102,9 @@ pub fn after(error: Error, session: &mut Session) -> Aftermath {
     };
     match trouble {
         Trouble::OutOfMemory => session.release(),
-        _ => session.forget(),
+        // Refused before anything ran: what is kept is as good as before.
+        Trouble::NoRoom => {}
+        Trouble::DeviceLost | Trouble::Other => session.forget(),
     }
     Aftermath { trouble, error, smaller: smaller.map(|form| HoldChoice::Fixed(form.hold).into()) }
 }
@@ -131,7 +140,9 @@ mod tests {
         let memory = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
         assert_eq!(of(&error(memory)), Trouble::OutOfMemory);
         assert_eq!(of(&error(memory).context("while answering")), Trouble::OutOfMemory);
-        assert_eq!(of(&error("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")")), Trouble::DeviceLost);
+        for lost in LOST {
+            assert_eq!(of(&error(&format!("DriverError({lost}, \"…\")"))), Trouble::DeviceLost, "{lost}");
+        }
         assert_eq!(of(&error("shape mismatch in matmul")), Trouble::Other);
         let refused = fit::NoRoom { tokens: 9, wanted: "9 GB".into(), free: "1 GB".into() };
         assert_eq!(of(&refused.into()), Trouble::NoRoom);

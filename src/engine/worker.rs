@@ -8,12 +8,14 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 
+use crate::engine::device;
 use crate::engine::mailbox::Mailbox;
 use crate::engine::options::LoadOptions;
 use crate::engine::session::{Run, Session, Update};
 use crate::engine::trouble::{self, Trouble};
 use crate::engine::words::{Desk, Words};
 use crate::event::{Event, Request};
+use crate::media::MediaError;
 
 /// Handle of the inference thread; dropping it cancels what runs and joins the thread.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ struct Shared {
 struct Work {
     load: Option<LoadOptions>,
     ask: Option<(Request, Arc<AtomicBool>)>,
+    /// A request that a load took the place of.
+    dropped: Option<u64>,
 }
 
 impl Engine {
@@ -64,7 +68,10 @@ impl Engine {
     /// Loads a model in place of the one there is; what runs is cancelled, what waits is dropped.
     pub fn load(&self, options: LoadOptions) {
         self.cancel();
-        self.shared.mailbox.put(|_| Work { load: Some(options), ask: None });
+        self.shared.mailbox.put(|waiting| {
+            let dropped = waiting.and_then(|w| w.ask.map(|(request, _)| request.epoch).or(w.dropped));
+            Work { load: Some(options), ask: None, dropped }
+        });
     }
 
     /// Asks; what runs is cancelled and an older request that still waits is dropped.
@@ -73,7 +80,10 @@ impl Engine {
         let before = std::mem::replace(&mut *self.current(), Arc::clone(&flag));
         before.store(true, Ordering::Relaxed);
         // A model that still waits to be loaded is loaded first.
-        self.shared.mailbox.put(|waiting| Work { load: waiting.and_then(|w| w.load), ask: Some((request, flag)) });
+        self.shared.mailbox.put(|waiting| {
+            let load = waiting.and_then(|w| w.load);
+            Work { load, ask: Some((request, flag)), dropped: None }
+        });
     }
 
     fn current(&self) -> MutexGuard<'_, Arc<AtomicBool>> {
@@ -102,6 +112,9 @@ impl Drop for Engine {
 fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Send + Sync)) {
     let mut loaded: Option<Loaded> = None;
     while let Some(work) = shared.mailbox.take() {
+        if let Some(epoch) = work.dropped {
+            notify(Event::AskStopped { epoch });
+        }
         if let Some(options) = work.load {
             notify(Event::ModelLoading { id: options.id.clone() });
             replace(&mut loaded, options, &shared.desk, notify);
@@ -128,6 +141,8 @@ fn serve(shared: &Shared, notify: &(dyn Fn(Event) + Send + Sync)) {
         });
         match answer {
             Ok(answer) => notify(Event::Answered { epoch, answer: Arc::new(answer) }),
+            // Before the model ran: nothing is wrong, and what is kept for reuse is as good as before.
+            Err(e) if matches!(e.downcast_ref(), Some(MediaError::Cancelled)) => notify(Event::AskStopped { epoch }),
             Err(e) => {
                 let after = trouble::after(e, session);
                 let message = format!("{:#}", after.error);
@@ -156,7 +171,12 @@ fn replace(loaded: &mut Option<Loaded>, options: LoadOptions, desk: &Desk, notif
     let failed = match checked {
         Ok(()) => {
             // The old weights go first: two models need not fit at once.
-            let old = loaded.take().map(|old| old.options);
+            let old = loaded.take().map(|Loaded { options, pool, session }| {
+                let device = session.thinker().device().clone();
+                drop((session, pool));
+                device::give_back(&device);
+                options
+            });
             desk.set(None);
             match open(options) {
                 Ok(new) => {

@@ -12,7 +12,7 @@ use crate::fed::{Fed, FedAudio, FedVideo};
 use crate::frame::RgbImage;
 use crate::gpu::colormap::ColorMap;
 use crate::gpu::strip::{Background, heat_columns, image_columns};
-use crate::gpu::{OverlayFrame, StripFrame};
+use crate::gpu::{OverlayFrame, OverlayStyle, StripFrame};
 use crate::provenance::{AudioLine, VideoGrid};
 use crate::time::Span;
 
@@ -25,7 +25,7 @@ const GAP: usize = 8;
 /// Pixels per mel bin.
 const BIN: usize = 2;
 /// Frames lower than this grow by whole factors.
-const LOW: usize = 160;
+const LOW: usize = 240;
 const GROUND: [f32; 3] = [0.08, 0.086, 0.1];
 
 /// An RGB picture that is drawn into.
@@ -85,6 +85,7 @@ fn pictures(video: &FedVideo, grid: &VideoGrid, placed: &PlacedMap<'_>) -> Sheet
     for step in 0..steps {
         let [left, top] = [step % columns * (step_wide + GAP), step / columns * (frame_high + GAP)];
         let heat = placed.step(step);
+        let heat = heat.map(|heat| OverlayFrame { style: OverlayStyle { lines: true, ..heat.style }, ..heat });
         let frames = video.frames.iter().skip(step * per_step).take(per_step).enumerate();
         for (k, image) in frames {
             frame(&mut sheet, [left + k * frame_wide, top], image, grow, heat.as_ref());

@@ -49,4 +49,5 @@ while [ "$round" -le "${ROUNDS:-3}" ]; do
     ours --capture >"$results/4-capture-$round.json"
     round=$((round + 1))
 done
-"$python" tests/bench/reference.py table --threads "$threads" "$results"/*.json | tee "$results/table.md"
+"$python" tests/bench/reference.py table --threads "$threads" "$results"/*.json >"$results/table.md"
+cat "$results/table.md"

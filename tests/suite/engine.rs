@@ -333,4 +333,46 @@ fn the_newest_request_wins_and_faults_are_survived() {
     }
     assert!(tokens > 0);
     assert_eq!(answered, [5, 7]);
+
+    // A model takes the place of a question that waits behind another: both end, before the model is there.
+    engine.ask(request(8, "What do you hear?", 20_000));
+    while !matches!(events.recv().unwrap(), Event::Token { epoch: 8, .. }) {}
+    engine.ask(request(9, "And now?", 20_000));
+    engine.load(LoadOptions::new(fixture()));
+    let mut ended = Vec::new();
+    loop {
+        match events.recv().unwrap() {
+            Event::Answered { epoch, answer } => {
+                assert_eq!(answer.finish, Finish::Cancelled);
+                ended.push(epoch);
+            }
+            Event::AskStopped { epoch } => ended.push(epoch),
+            Event::AskFailed { message, .. } => panic!("{message}"),
+            Event::ModelReady(_) => break,
+            _ => {}
+        }
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, [8, 9]);
+
+    // Stopped while its frames are read: nothing is wrong with it.
+    let clips = crate::media::Clips::new();
+    let film =
+        clips.make("film.mp4", "-f lavfi -i testsrc2=size=640x480:rate=25:duration=8 -c:v libx264 -preset ultrafast");
+    let mut of_film = request(10, "What do you see?", 1);
+    of_film.clip = ClipSpec::original(film);
+    engine.ask(of_film);
+    while !matches!(events.recv().unwrap(), Event::Stage { epoch: 10, .. }) {}
+    engine.cancel();
+    loop {
+        match events.recv().unwrap() {
+            Event::AskStopped { epoch: 10 } => break,
+            Event::Answered { epoch: 10, answer } => {
+                assert_eq!(answer.finish, Finish::Cancelled);
+                break;
+            }
+            Event::AskFailed { message, .. } => panic!("{message}"),
+            _ => {}
+        }
+    }
 }

@@ -101,7 +101,7 @@ impl<'a> Client<'a> {
             e if let Some(why) = distrust(&e) => {
                 HubError::NotTrusted { host: url.host().unwrap_or_default().to_owned(), why }.into()
             }
-            ureq::Error::Http(_) | ureq::Error::BadUri(_) => self.strange(format!("{e} ({url})")).into(),
+            ureq::Error::Http(_) | ureq::Error::BadUri(_) => self.strange(format!("{e} ({})", told(url))).into(),
             e => Trouble::Again(said(url, &e.to_string()), None),
         })
     }
@@ -131,9 +131,10 @@ impl<'a> Client<'a> {
             }
             let location =
                 header(response.headers(), "location").ok_or_else(|| self.strange("a redirect to nowhere"))?;
-            let next = join(&at, location).ok_or_else(|| self.strange(format!("a redirect to {location:?}")))?;
+            let next =
+                join(&at, location).ok_or_else(|| self.strange(format!("a redirect to {:?}", bare(location))))?;
             if at.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
-                return Err(self.strange(format!("a redirect from https to {next}")).into());
+                return Err(self.strange(format!("a redirect from https to {}", told(&next))).into());
             }
             at = next;
         }
@@ -160,7 +161,7 @@ impl<'a> Client<'a> {
             // A signed address of a store that has expired: the hub gives a new one.
             400 | 401 | 403 if !own => return again(),
             408 | 425 | 429 | 500..=599 => return again(),
-            _ => self.strange(format!("HTTP {status} ({url})")),
+            _ => self.strange(format!("HTTP {status} ({})", told(url))),
         }))
     }
 
@@ -205,6 +206,15 @@ impl<'a> Client<'a> {
 /// A header as text.
 pub(super) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+/// An address without its query: that of a store is signed, and a message may be shown to anyone.
+fn told(url: &Uri) -> String {
+    bare(&url.to_string()).to_owned()
+}
+
+fn bare(address: &str) -> &str {
+    address.split('?').next().unwrap_or_default()
 }
 
 /// Why a server's certificate is not trusted, if that is what went wrong.
