@@ -28,7 +28,7 @@ impl Film {
     /// Most pictures kept (about 17 MB); the ones not looked at for longest make room.
     pub const MOST: usize = 512;
     /// Coarser levels whose pictures stand in for missing ones.
-    const STAND_INS: u8 = 4;
+    const STAND_INS: u8 = 8;
 
     /// Another part is in view.
     pub(super) fn look(&mut self, view: FilmView) {

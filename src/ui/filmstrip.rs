@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use egui::{
-    Align2, Color32, ColorImage, FontId, Pos2, Rect, Role, Sense, TextureHandle, TextureOptions, Ui, WidgetInfo,
+    Align2, Color32, ColorImage, FontId, Pos2, Rect, Role, Sense, Stroke, StrokeKind, TextureHandle, TextureOptions,
+    Ui, WidgetInfo,
 };
 
 use super::theme;
@@ -74,6 +75,10 @@ pub fn show(ui: &Ui, state: &State, rect: Rect, view: Span, textures: &mut Textu
         let tint = if itself { Color32::WHITE } else { Color32::from_gray(110) };
         painter.image(textures.of(ui, picture), place, whole, tint);
         drawn.push(picture.slot);
+        let under = response.hover_pos().filter(|at| place.contains(*at));
+        if let Some(at) = under.filter(|_| itself && !ui.input(|i| i.pointer.any_down())) {
+            enlarge(ui, rect, at.x, picture, textures.of(ui, picture));
+        }
     }
     textures.0.retain(|slot, _| drawn.contains(slot));
     let hint = match (&film.failed, drawn.is_empty()) {
@@ -90,4 +95,18 @@ pub fn show(ui: &Ui, state: &State, rect: Rect, view: Span, textures: &mut Textu
         painter.rect_filled(back, 3, Color32::from_black_alpha(200));
         painter.galley(at, galley, theme::TEXT);
     }
+}
+
+/// The picture under the pointer in all of its pixels, above the strip.
+fn enlarge(ui: &Ui, rect: Rect, x: f32, picture: &FilmPicture, texture: egui::TextureId) {
+    /// Clear of the ruler.
+    const ABOVE: f32 = 20.0;
+    let size = egui::vec2(picture.width as f32, picture.height as f32);
+    let left = (x - size.x / 2.0).clamp(rect.left(), (rect.right() - size.x).max(rect.left()));
+    let place = Rect::from_min_size(Pos2::new(left, rect.top() - ABOVE - size.y), size);
+    let layer = egui::LayerId::new(egui::Order::Tooltip, ui.scope_id().with("enlarged"));
+    let painter = ui.ctx().layer_painter(layer);
+    painter.rect_filled(place.expand(3.0), 4, theme::GROUND);
+    painter.rect_stroke(place.expand(3.0), 4, Stroke::new(1.0, theme::LINE), StrokeKind::Outside);
+    painter.image(texture, place, Rect::from_min_max(Pos2::ZERO, Pos2::new(1.0, 1.0)), Color32::WHITE);
 }

@@ -101,6 +101,13 @@ fn the_strip_on_screen_has_the_pictures_colours_and_frees_its_textures() {
     assert!(is_red(at(0.1)) && is_red(at(0.4)), "{:?}", at(0.1));
     assert!(is_blue(at(0.6)) && is_blue(at(0.9)), "{:?}", at(0.9));
 
+    // The one under the pointer is enlarged above the strip.
+    let above = strip.center_top() + egui::vec2(strip.width() * 0.4, -50.0);
+    assert!(!is_blue(pixel_at(&mut w, above)));
+    w.harness.hover_at(strip.center() + egui::vec2(strip.width() * 0.4, 0.0));
+    w.harness.run_steps(2);
+    assert!(is_blue(pixel_at(&mut w, above)));
+
     // However many pictures were looked at, only those on screen are on the GPU, and those kept are bounded.
     let textures = |w: &Window| {
         let manager = w.harness.ctx.tex_manager();
@@ -122,6 +129,11 @@ fn the_strip_on_screen_has_the_pictures_colours_and_frees_its_textures() {
     w.harness.state_mut().perform(&Command::SetFrames(FrameEdit::Black));
     w.harness.run_steps(2);
     assert!(w.has("Filmstrip: the file's own pictures, not what is done to them"));
+}
+
+fn pixel_at(w: &mut Window, at: egui::Pos2) -> [u8; 3] {
+    let [r, g, b, _] = w.harness.render().unwrap().get_pixel(at.x as u32, at.y as u32).0;
+    [r, g, b]
 }
 
 #[test]
@@ -220,7 +232,7 @@ fn what_is_no_longer_wanted_is_given_up_after_a_frame() {
 }
 
 #[test]
-fn a_file_without_pictures_says_so_once_and_nothing_panics() {
+fn noise_gives_small_pictures_or_none_or_an_error() {
     let clips = Clips::new();
     let good = clips.make("good.mp4", &format!("{SECONDS} -c:v libx264"));
     let bytes = std::fs::read(&good).unwrap();
@@ -239,8 +251,9 @@ fn a_file_without_pictures_says_so_once_and_nothing_panics() {
     std::fs::write(&path, noise).unwrap();
     if let Ok(mut film) = Thumbnails::open(&path) {
         for slot in FilmView::of(Span::new(0.0, 10.0), 1.0).slots() {
-            // A picture, none, or an error: any of them, in bounded time.
-            let _ = film.near(slot_secs(slot), 0.5, NEVER);
+            if let Ok(Some(Thumbnail { image, .. })) = film.near(slot_secs(slot), 0.5, NEVER) {
+                assert_eq!((image.width, image.height, image.data.len()), (64, 48, 64 * 48 * 3));
+            }
         }
     }
 }
