@@ -85,7 +85,7 @@ impl App {
     pub(super) fn export(&mut self, command: &ExportsCommand) {
         match command {
             ExportsCommand::Video(to) => match self.state.why_not_export() {
-                Some(why) => self.state.notice(false, format!("No video now: {why}.")),
+                Some(why) => self.state.notice(false, format!("{why}.")),
                 None => self.export_video(to.clone()),
             },
             ExportsCommand::Stop => self.exporter.cancel.store(true, Ordering::Relaxed),

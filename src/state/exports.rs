@@ -90,11 +90,11 @@ impl State {
     pub fn why_not_export(&self) -> Option<&'static str> {
         let run = self.run.as_ref().filter(|run| !run.maps.is_empty());
         match run {
-            _ if self.exports.job.is_some() => Some("a video is being written"),
-            None => Some("ask a question first: the video shows where its answer looked"),
-            Some(run) if run.running() => Some("the answer is still being given"),
+            _ if self.exports.job.is_some() => Some("A video is being written already"),
+            None => Some("Ask a question first: the video shows where its answer looked"),
+            Some(run) if run.running() => Some("The answer is still being given"),
             Some(run) if run.clip.video.is_none() && run.clip.audio == crate::clip::AudioSource::None => {
-                Some("the answer was about words alone")
+                Some("The answer was about words alone: there is nothing to show")
             }
             Some(_) => None,
         }

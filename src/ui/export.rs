@@ -18,7 +18,7 @@ pub fn button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let why_not = state.why_not_export();
     let response = ui.add_enabled(why_not.is_none(), Button::new("Export video…"));
     let response = if let Some(why) = why_not {
-        response.on_disabled_hover_text(format!("No video now: {why}  (Ctrl+E)"))
+        response.on_disabled_hover_text(why)
     } else {
         let part = if state.export_span().is_some() { "the selection" } else { "the clip" };
         let heat = if state.view.heat { "with the heat map on show" } else { "without the heat map, which is hidden" };

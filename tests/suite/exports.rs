@@ -276,7 +276,7 @@ fn the_window_writes_what_it_shows_while_it_plays() {
     // Without an answer there is nothing to export, and the key says why.
     w.harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::E);
     w.harness.run_steps(2);
-    assert!(w.state().notices.iter().any(|n| n.text.contains("ask a question first")), "{:?}", w.state().notices);
+    assert!(w.state().notices.iter().any(|n| n.text.contains("Ask a question first")), "{:?}", w.state().notices);
     assert!(w.harness.get_by_label("Export video…").accesskit_node().is_disabled());
     w.harness.state_mut().perform(&Command::Ask);
     w.until("an answer", |s| s.run.as_ref().is_some_and(|r| !r.running()) && s.shown().is_some());
