@@ -51,12 +51,12 @@ fn color_of(t: f32) -> vec3<f32> {
 
 @fragment
 fn show_overlay(in: Varyings) -> @location(0) vec4<f32> {
-    if overlay.scale <= 0.0 {
+    if deciding(u32(overlay.scale <= 0.0), in.uv) == 1u {
         return vec4<f32>(0.0);
     }
     let at = in.uv * overlay.grid;
     var weight = cell(vec2<i32>(floor(at)));
-    if overlay.interpolate == 1u {
+    if deciding(overlay.interpolate, in.uv) == 1u {
         weight = smooth_weight(at);
     }
     let level = level_of(weight);
@@ -64,7 +64,7 @@ fn show_overlay(in: Varyings) -> @location(0) vec4<f32> {
     var alpha = overlay.opacity * mix(overlay.floor, 1.0, level);
 
     let pixel = overlay.grid / overlay.pixels;
-    if overlay.lines == 1u {
+    if deciding(overlay.lines, in.uv) == 1u {
         // A pixel whose span crosses an inner cell border.
         let border = floor(at - 0.5 * pixel) != floor(at + 0.5 * pixel);
         if any(border) {
@@ -72,7 +72,7 @@ fn show_overlay(in: Varyings) -> @location(0) vec4<f32> {
             alpha = 0.25;
         }
     }
-    if overlay.contour == 1u {
+    if deciding(overlay.contour, in.uv) == 1u {
         // Borders between quarters of the scale, found by looking half a pixel to each side.
         let x0 = floor(4.0 * level_of(smooth_weight(at - vec2<f32>(0.75 * pixel.x, 0.0))));
         let x1 = floor(4.0 * level_of(smooth_weight(at + vec2<f32>(0.75 * pixel.x, 0.0))));

@@ -41,11 +41,12 @@ fn show_strip(in: Varyings) -> @location(0) vec4<f32> {
     let level = pow(clamp(weight / max(strip.scale, 1e-12), 0.0, 1.0), strip.gamma);
     let hot = color_of(level);
     var color = strip.ground.xyz;
-    if strip.mode == 0u {
+    let mode = deciding(strip.mode, in.uv);
+    if mode == 0u {
         if has_heat {
             color = mix(color, hot, strip.opacity);
         }
-    } else if strip.mode == 1u {
+    } else if mode == 1u {
         let low = textureLoad(background, vec2<i32>(column, 0), 0).x;
         let high = textureLoad(background, vec2<i32>(column, 1), 0).x;
         // At least half a pixel each way, so that silence is a line.

@@ -130,7 +130,7 @@ fn rgb_at(uv: vec2<f32>) -> vec3<f32> {
     let at = source * video.size;
     let chroma = at * video.chroma_scale + video.chroma_offset;
     var yuv = vec4<f32>(0.0, 0.0, 0.0, 1.0);
-    switch video.kind {
+    switch deciding(video.kind, uv) {
         case 0u: {
             yuv = vec4<f32>(bilinear(plane_0, at), bilinear(plane_1, chroma), bilinear(plane_2, chroma), 1.0);
         }
@@ -182,9 +182,9 @@ fn hable(x: f32) -> f32 {
 // A high-dynamic-range colour as an ordinary display shows it: to light (1 = 100 cd/m²), to BT.709's primaries, the
 // strongest of them through the curve and the others with it, to the code of a display with gamma 2.4.
 // Twin: src/gpu/video.rs.
-fn tone_mapped(code: vec3<f32>) -> vec3<f32> {
+fn tone_mapped(code: vec3<f32>, transfer: u32) -> vec3<f32> {
     var light: vec3<f32>;
-    if video.transfer == 1u {
+    if transfer == 1u {
         light = pq_light(code) * 100.0;
     } else {
         // BT.2100's opto-optical transfer for a display of 1,000 cd/m².
@@ -207,15 +207,17 @@ fn show_video(in: Varyings) -> @location(0) vec4<f32> {
     let across = dpdx(in.uv);
     let down = dpdy(in.uv);
     var sum = vec3<f32>(0.0);
-    for (var j = 0u; j < video.taps; j++) {
-        for (var i = 0u; i < video.taps; i++) {
+    let taps = deciding(video.taps, in.uv);
+    for (var j = 0u; j < taps; j++) {
+        for (var i = 0u; i < taps; i++) {
             let step = (vec2<f32>(f32(i), f32(j)) + 0.5) / f32(video.taps) - 0.5;
             sum += rgb_at(in.uv + across * step.x + down * step.y);
         }
     }
     var rgb = sum / f32(video.taps * video.taps);
-    if video.transfer != 0u {
-        rgb = tone_mapped(rgb);
+    let transfer = deciding(video.transfer, in.uv);
+    if transfer != 0u {
+        rgb = tone_mapped(rgb, transfer);
     }
     return to_target(rgb, 1.0);
 }

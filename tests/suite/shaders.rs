@@ -611,3 +611,58 @@ fn color_maps_match_their_twin_and_rise_in_lightness() {
         [[86, 180, 233], [230, 159, 0], [0, 158, 115]]
     );
 }
+
+/// Some software renderers compile a shader anew for the value of each uniform that decides its way, at every draw, and
+/// keep what they compiled. Ours must not lead them to.
+#[test]
+#[cfg(target_os = "linux")]
+fn drawing_again_and_again_keeps_nothing() {
+    // Other tests run beside this one in the same process: it counts in a process of its own.
+    let child = "MODALENS_TEST_DRAWS";
+    if std::env::var_os(child).is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "shaders::drawing_again_and_again_keeps_nothing", "--test-threads=1", "--nocapture"])
+            .env(child, "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let resident_mib = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() / 256
+    };
+    let mut gpu = headless();
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let size = [64, 48];
+    let layout = PixelLayout::Yuv { log2_chroma_w: 0, log2_chroma_h: 0, bits: 8 };
+    let color = ColorInfo { matrix: Matrix::Bt709, full_range: false, siting: ChromaSiting::Left };
+    let planes = (0..3).map(|_| noise(&mut rng, size, 8)).collect();
+    let picture = Picture { size, layout, color, planes, rotation: 0, mirrored: false, aspect: 1.0 };
+    let style = OverlayStyle { smooth: true, lines: true, contour: true, ..OverlayStyle::default() };
+    let heat = OverlayFrame { rows: 2, cols: 2, weights: vec![0.1, 0.2, 0.3, 0.4], scale: 0.4, style };
+    let lane = StripFrame {
+        columns: 64,
+        background: Background::Wave(vec![0.5; 128].into()),
+        heat: vec![0.2; 64].into(),
+        scale: 0.4,
+        gamma: 1.0,
+        opacity: 1.0,
+        map: ColorMap::default(),
+        ground: [0.0; 3],
+        signal: [1.0; 3],
+    };
+    let mut strip = StripRenderer::new(gpu.device(), HEADLESS_FORMAT);
+    let mut draw = |i: u32| {
+        // Shrunk and not, with the map and without: all that is decided while it runs.
+        let target = if i.is_multiple_of(2) { size } else { [12, 8] };
+        gpu.render_rgba(&picture, i.is_multiple_of(3).then_some(&heat), target).unwrap();
+        strip.prepare(gpu.device(), gpu.queue(), &lane, 32.0);
+        gpu.read_pass([64, 32], |pass| strip.draw(pass)).unwrap();
+    };
+    (0..12).for_each(&mut draw);
+    let before = resident_mib();
+    (0..60).for_each(&mut draw);
+    let after = resident_mib();
+    assert!(after < before + 24, "memory grew from {before} to {after} MiB in 60 draws");
+}
