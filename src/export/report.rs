@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::capture::{Share, ShareDetail};
 use crate::event::{Answer, ModelInfo, Request};
 use crate::export::overlay::Written;
-use crate::export::write_whole;
+use crate::export::{saw, write_whole};
 use crate::fed::Fed;
 use crate::provenance::{Kind, Source};
 
@@ -121,8 +121,9 @@ fn page(request: &Request, answer: &Answer, model: &ModelInfo, pictures: &Pictur
             &mut body,
             format_args!(
                 "<h2>What the model saw</h2><img src=model_saw.png alt='What the model was fed'><p class=note>{}, as the towers \
-                 were fed them, with the mean attention of the answer on their cells.</p>",
-                fed.summary(&answer.provenance)
+                 were fed them, with the mean attention of the answer on their cells.{}</p>",
+                fed.summary(&answer.provenance),
+                order(fed, answer)
             ),
         );
     }
@@ -227,6 +228,15 @@ fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+/// Which step is where in `model_saw.png`, and when.
+fn order(fed: &Fed, answer: &Answer) -> String {
+    let Some((video, grid)) = fed.videos.first().zip(answer.provenance.videos.first()) else { return String::new() };
+    let drawn = saw::drawn_steps(video, grid);
+    let times: Vec<String> = grid.steps.iter().take(drawn).map(|s| format!("{:.2}", s.pts_secs[0])).collect();
+    let of = if drawn < grid.steps.len() { format!(" (the first {drawn})") } else { String::new() };
+    format!(" Steps{of} from left to right and top to bottom, at {} s.", times.join(", "))
 }
 
 const STYLE: &str = "

@@ -72,13 +72,18 @@ pub(super) fn saw_file(fed: &Fed, placed: &PlacedMap<'_>, path: &Path) -> Result
     Ok(true)
 }
 
+/// How many of a video's steps are drawn.
+pub(super) fn drawn_steps(video: &FedVideo, grid: &VideoGrid) -> usize {
+    grid.steps.len().min((MOST_FRAMES / video.per_step.max(1)).max(1))
+}
+
 fn pictures(video: &FedVideo, grid: &VideoGrid, placed: &PlacedMap<'_>) -> Sheet {
     let [width, height] = grid.resized;
     let grow = (LOW / height.max(1)).clamp(1, 4);
     let per_step = video.per_step.max(1);
     let [frame_wide, frame_high] = [width * grow, height * grow];
     let step_wide = frame_wide * per_step;
-    let steps = grid.steps.len().min((MOST_FRAMES / per_step).max(1));
+    let steps = drawn_steps(video, grid);
     let columns = ((WIDTH + GAP) / (step_wide + GAP)).clamp(1, steps.max(1));
     let mut sheet = Sheet::new(columns * (step_wide + GAP) - GAP);
     sheet.grow(steps.div_ceil(columns) * (frame_high + GAP));

@@ -30,6 +30,13 @@ const CAPTION: f32 = 15.0;
 const LEAST_HEIGHT: f32 = 84.0;
 /// Cells smaller than this, in points, have no lines between them.
 const LEAST_CELL: f32 = 5.0;
+/// Width of the scroll bars' room.
+const BAR: f32 = 10.0;
+/// Least and largest enlargement, in points per pixel of the model's.
+const ZOOMS: [f32; 2] = [0.125, 8.0];
+/// Size of the switch, and of the buttons beside it.
+const SWITCH: Vec2 = Vec2::new(158.0, 26.0);
+const ZOOM_BUTTONS: f32 = 100.0;
 
 /// What is kept between frames: textures of what is on screen, and the log-mel's columns.
 #[derive(Default)]
@@ -39,6 +46,44 @@ pub struct Cache {
     /// `[frames, bins]`, scaled to 0…1.
     drawn: Vec<f32>,
     columns: Option<(Span, usize, Arc<[f32]>)>,
+    zoom: Zoom,
+    /// The step under the playhead when it was last drawn, and the one under the pointer.
+    now: Option<usize>,
+    pointed: Option<usize>,
+}
+
+/// How large frames are shown.
+#[derive(Clone, Copy, Default)]
+struct Zoom {
+    /// Points per pixel of the model's as chosen; `None`: so that all frames fit.
+    chosen: Option<f32>,
+    /// Points per pixel as last drawn.
+    drawn: f32,
+    /// Whether it was changed since it was drawn.
+    changed: bool,
+}
+
+impl Zoom {
+    fn choose(&mut self, scale: Option<f32>) {
+        self.chosen = scale.map(|s| s.clamp(ZOOMS[0], ZOOMS[1]));
+        self.changed = true;
+    }
+
+    /// One size up or down: whole factors, and halves below.
+    fn step(&mut self, up: bool) {
+        let now = whole(self.drawn);
+        self.choose(Some(match up {
+            true if now >= 1.0 => now + 1.0,
+            true => (2.0f32).powf((now.log2() + 0.01).floor() + 1.0),
+            false if now > 1.0 => now - 1.0,
+            false => (2.0f32).powf((now.log2() - 0.01).ceil() - 1.0),
+        }));
+    }
+}
+
+/// The scale that is drawn where `scale` is wanted: the model's own pixels can be told apart at whole factors.
+fn whole(scale: f32) -> f32 {
+    if scale >= 1.0 { scale.round() } else { scale }
 }
 
 impl Cache {
@@ -46,7 +91,7 @@ impl Cache {
         if self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, fed)) {
             return;
         }
-        *self = Self { of: Some(Arc::clone(fed)), ..Self::default() };
+        *self = Self { of: Some(Arc::clone(fed)), zoom: self.zoom, ..Self::default() };
         if let Some(audio) = fed.audios.first() {
             self.drawn = audio.drawn();
         }
@@ -67,8 +112,7 @@ impl Cache {
 
 /// The switch between the video and this, at the top right of `area`.
 pub fn switch(ui: &mut Ui, state: &State, area: Rect, commands: &mut Vec<Command>) {
-    let size = Vec2::new(158.0, 26.0);
-    let rect = Rect::from_min_size(Pos2::new(area.right() - size.x - 8.0, area.top() + 8.0), size);
+    let rect = Rect::from_min_size(Pos2::new(area.right() - SWITCH.x - 8.0, area.top() + 8.0), SWITCH);
     ui.painter().rect_filled(rect, 6, theme::PANEL.gamma_multiply(0.92));
     let keys = keys_of(&Command::ToggleModelView).unwrap_or_default();
     let names = [
@@ -109,6 +153,9 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     cache.begin(fed);
     let shown = state.shown().filter(|_| state.view.heat);
     header(ui, state, run, fed, provenance, area);
+    if !fed.videos.is_empty() {
+        zoom_buttons(ui, area, &mut cache.zoom);
+    }
     let inner = Rect::from_min_max(area.min + Vec2::new(12.0, 40.0), area.max - Vec2::splat(10.0));
     let video = fed.videos.first().zip(provenance.videos.first());
     let audio = fed.audios.first().zip(provenance.audios.first());
@@ -121,7 +168,7 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
         let rect = Rect::from_min_max(inner.min, inner.max - Vec2::new(0.0, mel_height + 8.0));
         let style = player::overlay_style(&state.view);
         let pictures = Pictures { video, grid, shown: shown.as_ref(), style, provenance };
-        pictures.show(ui, rect, state, &mut cache.textures, commands);
+        pictures.show(ui, rect, state, cache, commands);
     }
     if let Some((audio, line)) = audio {
         let rect = Rect::from_min_max(Pos2::new(inner.left(), inner.bottom() - mel_height), inner.max);
@@ -139,9 +186,45 @@ fn header(ui: &Ui, state: &State, run: &Run, fed: &Fed, provenance: &Provenance,
         text = format!("Fed for “{}”, before the last change   ·   {text}", player::shorten(&run.prompt.question, 24));
     }
     let color = if older { theme::ACCENT } else { theme::WEAK };
-    let room = (area.width() - 158.0 - 40.0).max(80.0);
+    let room = (area.width() - SWITCH.x - ZOOM_BUTTONS - 48.0).max(80.0);
     let galley = ui.painter().layout(text, FontId::proportional(11.0), color, room);
     ui.painter().galley(Pos2::new(area.left() + 12.0, area.top() + 20.0 - galley.size().y / 2.0), galley, color);
+}
+
+/// The buttons for smaller and larger frames, beside the switch.
+fn zoom_buttons(ui: &mut Ui, area: Rect, zoom: &mut Zoom) {
+    let left = area.right() - SWITCH.x - 8.0 - ZOOM_BUTTONS - 6.0;
+    let rect = Rect::from_min_size(Pos2::new(left, area.top() + 8.0), Vec2::new(ZOOM_BUTTONS, SWITCH.y));
+    ui.painter().rect_filled(rect, 6, theme::PANEL.gamma_multiply(0.92));
+    let place = |from: f32, width: f32| {
+        Rect::from_min_size(Pos2::new(left + from, rect.top() + 2.0), Vec2::new(width, rect.height() - 4.0))
+    };
+    let size = match zoom.chosen {
+        None => "Fit".to_owned(),
+        Some(scale) if scale >= 1.0 => format!("{:.0}×", whole(scale)),
+        Some(scale) => format!("{:.0} %", scale * 100.0),
+    };
+    let buttons = [
+        ("−".to_owned(), "Smaller model frames", "Smaller  (Ctrl+wheel)", 2.0, 26.0, false),
+        (
+            size,
+            "Fit model frames",
+            "Points per pixel of the model's; a click fits all frames in",
+            28.0,
+            44.0,
+            zoom.chosen.is_none(),
+        ),
+        ("+".to_owned(), "Larger model frames", "Larger  (Ctrl+wheel)", 72.0, 26.0, false),
+    ];
+    for (i, (text, called, hint, from, width, chosen)) in buttons.into_iter().enumerate() {
+        let button = egui::Button::selectable(chosen, RichText::new(text).size(12.0));
+        if ui.place(place(from, width), button).accessible_name(called).on_hover_text(hint).clicked() {
+            match i {
+                1 => zoom.choose(None),
+                _ => zoom.step(i == 2),
+            }
+        }
+    }
 }
 
 /// A video's frames as they were fed.
@@ -154,51 +237,71 @@ struct Pictures<'a> {
 }
 
 /// How steps are laid out: how many beside each other, and points per pixel of the model's.
-fn lay_out(steps: usize, step_size: Vec2, room: Vec2) -> (usize, f32) {
+fn lay_out(steps: usize, step_size: Vec2, room: Vec2, chosen: Option<f32>) -> (usize, f32) {
+    let beside = |scale: f32| (((room.x + GAPS[0]) / (step_size.x * scale + GAPS[0])) as usize).max(1);
+    if let Some(scale) = chosen {
+        let scale = whole(scale);
+        return (beside(scale), scale);
+    }
     let scale_for = |columns: usize| {
         let rows = steps.div_ceil(columns);
         let wide = (room.x - GAPS[0] * (columns - 1) as f32) / columns as f32 / step_size.x;
         let high = (room.y / rows as f32 - CAPTION - GAPS[0]) / step_size.y;
         wide.min(high)
     };
-    let mut columns = (1..=steps.max(1)).max_by(|a, b| scale_for(*a).total_cmp(&scale_for(*b))).unwrap_or(1);
-    let mut scale = scale_for(columns);
-    if scale * step_size.y < LEAST_HEIGHT {
+    let best = (1..=steps.max(1)).map(scale_for).fold(0.0, f32::max);
+    if best * step_size.y < LEAST_HEIGHT {
         // Too small to see anything: as many as fit beside each other at the least height, and the rest scrolls.
-        scale = (LEAST_HEIGHT / step_size.y).min(room.x / step_size.x);
-        columns = (((room.x + GAPS[0]) / (step_size.x * scale + GAPS[0])) as usize).max(1);
+        let scale = (LEAST_HEIGHT / step_size.y).min(room.x / step_size.x);
+        return (beside(scale), scale);
     }
-    // The model's own pixels can be told apart at whole factors.
-    (columns, if scale >= 1.0 { scale.floor().min(4.0) } else { scale })
+    let scale = if best >= 1.0 { best.floor().min(4.0) } else { best };
+    // Of all that hold them at this scale, the fewest rows, and as full as can be.
+    let rows = |columns: usize| steps.div_ceil(columns);
+    let fits = (1..=steps.max(1)).filter(|columns| scale_for(*columns) >= scale * 0.999);
+    let columns = fits.min_by_key(|columns| (rows(*columns), *columns)).unwrap_or(1);
+    (columns, scale)
 }
 
 impl Pictures<'_> {
-    fn show(
-        &self,
-        ui: &mut Ui,
-        rect: Rect,
-        state: &State,
-        textures: &mut HashMap<usize, TextureHandle>,
-        commands: &mut Vec<Command>,
-    ) {
+    fn show(&self, ui: &mut Ui, rect: Rect, state: &State, cache: &mut Cache, commands: &mut Vec<Command>) {
         let per_step = self.video.per_step.max(1);
         let [width, height] = self.grid.resized.map(|n| n as f32);
         let steps = self.grid.steps.len();
         let step_size = Vec2::new(width * per_step as f32, height);
-        let (columns, scale) = lay_out(steps, step_size, rect.size() - Vec2::new(10.0, 0.0));
+        let over = ui.rect_contains_pointer(rect);
+        let by = if over { ui.input(egui::InputState::zoom_delta) } else { 1.0 };
+        if by != 1.0 {
+            let from = cache.zoom.chosen.unwrap_or(cache.zoom.drawn);
+            cache.zoom.choose(Some(from * by));
+        }
+        let room = rect.size() - Vec2::splat(BAR);
+        let (columns, scale) = lay_out(steps, step_size, room, cache.zoom.chosen);
+        cache.zoom.drawn = scale;
         let frame = Vec2::new(width, height) * scale;
         let card = Vec2::new(frame.x * per_step as f32 + GAPS[1] * (per_step - 1) as f32, frame.y + CAPTION);
         let now = self.grid.step_at(state.playback.position_secs);
+        // What is looked at stays in sight: the step that is pointed at when sizes change, else the playhead's.
+        let kept = match (std::mem::take(&mut cache.zoom.changed), now != cache.now) {
+            (true, _) => cache.pointed.filter(|_| over).or(now),
+            (false, true) => now,
+            (false, false) => None,
+        };
+        (cache.now, cache.pointed) = (now, None);
         let mut used = Vec::new();
         let mut ui = ui.new_child(egui::UiBuilder::new().max_rect(rect));
-        ScrollArea::vertical().id_salt("model's view").auto_shrink([false, false]).show(&mut ui, |ui| {
+        ScrollArea::both().id_salt("model's view").auto_shrink([false, false]).show(&mut ui, |ui| {
             let rows = steps.div_ceil(columns);
-            let all = Vec2::new(rect.width() - 10.0, rows as f32 * (card.y + GAPS[0]));
+            let wide = columns as f32 * (card.x + GAPS[0]) - GAPS[0];
+            let all = Vec2::new(wide.max(room.x), rows as f32 * (card.y + GAPS[0]) - GAPS[0] + 2.0);
             let (place, _) = ui.allocate_exact_size(all, Sense::hover());
             for step in 0..steps {
                 let (row, column) = (step / columns, step % columns);
                 let at = place.min + Vec2::new(column as f32 * (card.x + GAPS[0]), row as f32 * (card.y + GAPS[0]));
                 let card = Rect::from_min_size(at.round(), card);
+                if kept == Some(step) {
+                    ui.scroll_to_rect(card.expand(2.0), None);
+                }
                 if !ui.is_rect_visible(card) {
                     continue;
                 }
@@ -208,7 +311,9 @@ impl Pictures<'_> {
                     let left = card.left() + (frame.x + GAPS[1]) * k as f32;
                     let rect = Rect::from_min_size(Pos2::new(left, card.top() + CAPTION), frame);
                     used.push(index);
-                    self.frame(ui, rect, step, index, textures, commands);
+                    if self.frame(ui, rect, step, index, &mut cache.textures, commands) {
+                        cache.pointed = Some(step);
+                    }
                 }
                 if now == Some(step) {
                     let around = Rect::from_min_max(card.min + Vec2::new(0.0, CAPTION), card.max);
@@ -216,19 +321,24 @@ impl Pictures<'_> {
                 }
             }
         });
-        textures.retain(|index, _| used.contains(index));
+        cache.textures.retain(|index, _| used.contains(index));
     }
 
     fn caption(&self, ui: &Ui, card: Rect, step: usize, now: bool) {
         let about = &self.grid.steps[step];
         let color = if now { theme::ACCENT } else { theme::WEAK };
         let [first, last] = about.pts_secs;
-        let times = if first == last { format!("{first:.2} s") } else { format!("{first:.2} s, {last:.2} s") };
+        let times = match (first == last, self.video.per_step) {
+            (true, 2..) => format!("{first:.2} s, twice"),
+            (true, _) => format!("{first:.2} s"),
+            (false, _) => format!("{first:.2} s, {last:.2} s"),
+        };
         let text = format!("{}   {times}", step + 1);
         let clip = ui.painter().with_clip_rect(card.intersect(ui.clip_rect()));
         clip.text(card.min, Align2::LEFT_TOP, text, FontId::proportional(10.5), color);
     }
 
+    /// Draws a frame; says whether it is pointed at.
     fn frame(
         &self,
         ui: &Ui,
@@ -237,8 +347,8 @@ impl Pictures<'_> {
         index: usize,
         textures: &mut HashMap<usize, TextureHandle>,
         commands: &mut Vec<Command>,
-    ) {
-        let Some(image) = self.video.frames.get(index) else { return };
+    ) -> bool {
+        let Some(image) = self.video.frames.get(index) else { return false };
         let texture = textures.entry(index).or_insert_with(|| {
             let image = ColorImage::from_rgb([image.width, image.height], &image.data);
             // The model's own pixels: no smoothing where they are enlarged.
@@ -262,12 +372,16 @@ impl Pictures<'_> {
             ui.painter().add(mesh);
         }
         if cell.x.min(cell.y) >= LEAST_CELL {
-            let line = Stroke::new(1.0, Color32::from_white_alpha(36));
-            for col in 1..cols {
-                ui.painter().vline(at(0, col).x, rect.y_range(), line);
-            }
-            for row in 1..rows {
-                ui.painter().hline(rect.x_range(), at(row, 0).y, line);
+            // A light line beside a dark one: seen on bright pictures and on dark ones.
+            let alpha = if self.style.lines { 150 } else { 64 };
+            for (beside, color) in [(0.0, Color32::from_white_alpha(alpha)), (1.0, Color32::from_black_alpha(alpha))] {
+                let line = Stroke::new(1.0, color);
+                for col in 1..cols {
+                    ui.painter().vline(at(0, col).x + beside, rect.y_range(), line);
+                }
+                for row in 1..rows {
+                    ui.painter().hline(rect.x_range(), at(row, 0).y + beside, line);
+                }
             }
         }
         let response = ui.interact(rect, ui.scope_id().with(("fed frame", index)), Sense::click());
@@ -278,7 +392,8 @@ impl Pictures<'_> {
         if response.clicked() {
             commands.push(Command::Seek(secs));
         }
-        if let Some(pointer) = response.hover_pos() {
+        let pointer = response.hover_pos();
+        if let Some(pointer) = pointer {
             let place = (pointer - rect.min) / cell;
             let (row, col) = ((place.y as usize).min(rows - 1), (place.x as usize).min(cols - 1));
             let cell = Rect::from_min_max(at(row, col), at(row + 1, col + 1));
@@ -289,6 +404,7 @@ impl Pictures<'_> {
                 }
             });
         }
+        pointer.is_some()
     }
 
     /// When frame `index` of step `step` is shown.
@@ -318,14 +434,26 @@ impl Pictures<'_> {
         let number = token.map_or_else(String::new, |i| format!("Prompt token {i}   "));
         let mut lines = vec![
             format!("{number}row {} of {}, column {} of {}", row + 1, self.grid.rows, col + 1, self.grid.cols),
-            format!("Step {} of {}, frame {}", step + 1, self.grid.steps.len(), index + 1),
+            format!(
+                "Step {} of {}, frame {} at {:.2} s",
+                step + 1,
+                self.grid.steps.len(),
+                index + 1,
+                self.secs(step, index)
+            ),
         ];
         let weights = self.shown.and_then(|s| s.map.videos.first());
         if let Some(weight) = weights.and_then(|w| w.get((step * self.grid.rows + row) * self.grid.cols + col)) {
-            lines.push(format!("{:.4} % of the attention", weight * 100.0));
+            lines.push(attention(*weight, self.provenance));
         }
         lines
     }
+}
+
+/// How much attention a token gets, and how that compares with the others.
+fn attention(weight: f32, provenance: &Provenance) -> String {
+    let times = weight * provenance.tokens.len() as f32;
+    format!("{:.4} % of the attention, {times:.2}× an average token's", weight * 100.0)
 }
 
 /// A sound as it was fed.
@@ -363,7 +491,7 @@ fn log_mel(ui: &mut Ui, rect: Rect, state: &State, heard: &Heard<'_>, cache: &mu
     // A token's edges, where they can be told apart.
     let token_points = (line.secs_per_token / view.duration_secs()) as f32 * rect.width();
     if token_points >= LEAST_CELL {
-        let stroke = Stroke::new(1.0, theme::hue(Modality::Audio).gamma_multiply(0.35));
+        let stroke = Stroke::new(1.0, theme::hue(Modality::Audio).gamma_multiply(0.22));
         for i in 0..=line.tokens {
             let x = x_of(line.start_secs + i as f64 * line.secs_per_token);
             if rect.x_range().contains(x) {
@@ -382,6 +510,11 @@ fn log_mel(ui: &mut Ui, rect: Rect, state: &State, heard: &Heard<'_>, cache: &mu
     if response.clicked() {
         commands.push(Command::Seek(t.max(0.0)));
     }
+    if let Some(index) = heard.token_at(t) {
+        let span = line.span(index);
+        let token = Rect::from_x_y_ranges(x_of(span.start_secs)..=x_of(span.end_secs), rect.y_range());
+        ui.painter().rect_stroke(token.intersect(rect), 0, Stroke::new(1.5, theme::STRONG), StrokeKind::Inside);
+    }
     let bin = ((rect.bottom() - pointer.y) / rect.height() * audio.bins as f32).max(0.0) as usize;
     let lines = heard.about(t, bin.min(audio.bins.saturating_sub(1)));
     if !lines.is_empty() {
@@ -394,27 +527,65 @@ fn log_mel(ui: &mut Ui, rect: Rect, state: &State, heard: &Heard<'_>, cache: &mu
 }
 
 impl Heard<'_> {
-    /// What is known of a place, in lines; none where there is no sound.
-    fn about(&self, t_secs: f64, bin: usize) -> Vec<String> {
+    /// The token that hears what sounds at a time; none where there is no sound.
+    fn token_at(&self, t_secs: f64) -> Option<usize> {
         let since = t_secs - self.line.start_secs;
         let frame = (since / self.audio.secs_per_frame).floor();
-        let value = |frame: usize| self.audio.log_mel.get(bin * self.audio.frames() + frame);
-        if since < 0.0 || frame as usize >= self.audio.frames() {
-            return Vec::new();
-        }
-        let mut lines: Vec<String> = value(frame as usize)
-            .map(|value| format!("Log-mel {value:.3}   frame {} bin {bin}   {t_secs:.3} s", frame as usize))
+        let index = ((since.max(0.0) / self.line.secs_per_token) as usize).min(self.line.tokens.checked_sub(1)?);
+        (since >= 0.0 && (frame as usize) < self.audio.frames()).then_some(index)
+    }
+
+    /// What is known of a place, in lines; none where there is no sound.
+    fn about(&self, t_secs: f64, bin: usize) -> Vec<String> {
+        let Some(index) = self.token_at(t_secs) else { return Vec::new() };
+        let frame = ((t_secs - self.line.start_secs) / self.audio.secs_per_frame) as usize;
+        let mut lines: Vec<String> = (self.audio.log_mel.get(bin * self.audio.frames() + frame))
+            .map(|value| format!("Log-mel {value:.3}   frame {frame} bin {bin}   {t_secs:.3} s"))
             .into_iter()
             .collect();
-        let index = ((since / self.line.secs_per_token) as usize).min(self.line.tokens.saturating_sub(1));
         let of = Source::Audio { medium: 0, index };
         if let Some(token) = self.provenance.tokens.iter().position(|t| t.source == of) {
             let span = self.line.span(index);
             lines.push(format!("Prompt token {token}   {:.2}–{:.2} s", span.start_secs, span.end_secs));
         }
         if let Some(weight) = self.shown.and_then(|s| s.map.audios.first()).and_then(|w| w.get(index)) {
-            lines.push(format!("{:.4} % of the attention", weight * 100.0));
+            lines.push(attention(*weight, self.provenance));
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_fill_the_room_in_even_rows_and_scroll_where_they_are_too_many() {
+        let room = Vec2::new(840.0, 320.0);
+        // Four steps of two frames of 112 pixels: two rows of two, not three and one.
+        assert_eq!(lay_out(4, Vec2::new(224.0, 112.0), room, None), (2, 1.0));
+        assert_eq!(lay_out(1, Vec2::new(224.0, 112.0), room, None), (1, 2.0));
+        for steps in 1..200 {
+            let size = Vec2::new(1288.0, 364.0);
+            let (columns, scale) = lay_out(steps, size, room, None);
+            let wide = columns as f32 * (size.x * scale + GAPS[0]) - GAPS[0];
+            assert!(columns >= 1 && wide <= room.x + 0.5, "{steps}: {columns} at {scale}");
+            let high = steps.div_ceil(columns) as f32 * (size.y * scale + CAPTION + GAPS[0]);
+            assert!(high <= room.y + 0.5 || size.y * scale <= LEAST_HEIGHT + 0.5, "{steps}: {columns} at {scale}");
+        }
+        // The model's own size, on demand, however many there are.
+        assert_eq!(lay_out(90, Vec2::new(1288.0, 364.0), room, Some(1.0)), (1, 1.0));
+    }
+
+    #[test]
+    fn sizes_go_by_whole_factors_and_halves() {
+        let mut zoom = Zoom { drawn: 0.3, ..Zoom::default() };
+        let mut seen = Vec::new();
+        for up in [true, true, true, true, false, false, false] {
+            zoom.step(up);
+            zoom.drawn = zoom.chosen.unwrap();
+            seen.push(zoom.drawn);
+        }
+        assert_eq!(seen, [0.5, 1.0, 2.0, 3.0, 2.0, 1.0, 0.5]);
     }
 }

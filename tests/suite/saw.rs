@@ -38,6 +38,16 @@ fn the_models_view_shows_what_was_fed_and_where_the_answer_looked() {
     // Each sound token is four frames of the log-mel.
     assert_eq!(fed.audios[0].frames().div_ceil(4), provenance.audios[0].tokens);
     assert!(w.has("Log-mel as the model was fed"));
+    // Larger by a whole factor on demand, and as large as fits again.
+    let width = |w: &Window| w.harness.get_by_label("Model frame 1 at 0.00 s").rect().width();
+    let fit = width(&w);
+    w.click("Larger model frames");
+    w.harness.run_steps(3);
+    let larger = width(&w) / grid.resized[0] as f32;
+    assert!(width(&w) > fit && larger.fract() == 0.0, "{fit} → {larger} times the model's size");
+    w.click("Fit model frames");
+    w.harness.run_steps(3);
+    assert_eq!(width(&w), fit);
     // A click on a frame goes to its time; the switch leads back.
     let last = video.frames.len();
     let secs = grid.steps.last().unwrap().pts_secs[1];
@@ -81,6 +91,7 @@ fn what_the_model_saw_lies_beside_the_report() {
         .unwrap();
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("from left to right and top to bottom, at 0.00"), "{page}");
     assert!(page.contains("src=model_saw.png") && page.contains("log-mel frames of 128 bins"), "{page}");
     let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(out.join("model_saw.png")).unwrap()));
     let mut reader = decoder.read_info().unwrap();
@@ -90,4 +101,16 @@ fn what_the_model_saw_lies_beside_the_report() {
     assert!(info.height > 2 * 128 + 100 && info.width > 100, "{info:?}");
     let colours: std::collections::HashSet<_> = pixels.chunks_exact(4).collect();
     assert!(colours.len() > 500, "{} colours", colours.len());
+    // Words alone: there is nothing that was seen or heard.
+    let words = clips.path("words");
+    let asked = Process::new(env!("CARGO_BIN_EXE_modalens"))
+        .args(["ask", "--max-new-tokens", "1", "--question", "What is a dog?", "--model"])
+        .arg(fixture())
+        .arg("--out")
+        .arg(&words)
+        .output()
+        .unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    assert!(words.join("report.html").exists() && !words.join("model_saw.png").exists());
+    assert!(!std::fs::read_to_string(words.join("report.html")).unwrap().contains("What the model saw"));
 }
