@@ -47,9 +47,11 @@ pub struct Cache {
     drawn: Vec<f32>,
     columns: Option<(Span, usize, Arc<[f32]>)>,
     zoom: Zoom,
-    /// The step under the playhead when it was last drawn, and the one under the pointer.
+    /// The step under the playhead when it was last drawn, the one under the pointer, and the one in the middle of
+    /// those in sight (the playhead's where it is in sight).
     now: Option<usize>,
     pointed: Option<usize>,
+    middle: Option<usize>,
 }
 
 /// How large frames are shown.
@@ -209,7 +211,7 @@ fn zoom_buttons(ui: &mut Ui, area: Rect, zoom: &mut Zoom) {
         (
             size,
             "Fit model frames",
-            "Points per pixel of the model's; a click fits all frames in",
+            "How large a pixel of the model's is shown; a click goes back to as many frames as fit",
             28.0,
             44.0,
             zoom.chosen.is_none(),
@@ -223,6 +225,8 @@ fn zoom_buttons(ui: &mut Ui, area: Rect, zoom: &mut Zoom) {
                 1 => zoom.choose(None),
                 _ => zoom.step(i == 2),
             }
+            // The label was drawn before the click.
+            ui.ctx().request_repaint();
         }
     }
 }
@@ -275,7 +279,7 @@ impl Pictures<'_> {
             let from = cache.zoom.chosen.unwrap_or(cache.zoom.drawn);
             cache.zoom.choose(Some(from * by));
         }
-        let room = rect.size() - Vec2::splat(BAR);
+        let room = rect.size() - Vec2::splat(BAR + 4.0);
         let (columns, scale) = lay_out(steps, step_size, room, cache.zoom.chosen);
         cache.zoom.drawn = scale;
         let frame = Vec2::new(width, height) * scale;
@@ -283,21 +287,24 @@ impl Pictures<'_> {
         let now = self.grid.step_at(state.playback.position_secs);
         // What is looked at stays in sight: the step that is pointed at when sizes change, else the playhead's.
         let kept = match (std::mem::take(&mut cache.zoom.changed), now != cache.now) {
-            (true, _) => cache.pointed.filter(|_| over).or(now),
+            (true, _) => cache.pointed.filter(|_| over).or(cache.middle),
             (false, true) => now,
             (false, false) => None,
         };
         (cache.now, cache.pointed) = (now, None);
         let mut used = Vec::new();
+        let mut seen = Vec::new();
         let mut ui = ui.new_child(egui::UiBuilder::new().max_rect(rect));
         ScrollArea::both().id_salt("model's view").auto_shrink([false, false]).show(&mut ui, |ui| {
             let rows = steps.div_ceil(columns);
-            let wide = columns as f32 * (card.x + GAPS[0]) - GAPS[0];
-            let all = Vec2::new(wide.max(room.x), rows as f32 * (card.y + GAPS[0]) - GAPS[0] + 2.0);
+            let wide = columns as f32 * (card.x + GAPS[0]) - GAPS[0] + 4.0;
+            let all = Vec2::new(wide.max(room.x + 4.0), rows as f32 * (card.y + GAPS[0]) - GAPS[0] + 4.0);
             let (place, _) = ui.allocate_exact_size(all, Sense::hover());
             for step in 0..steps {
                 let (row, column) = (step / columns, step % columns);
-                let at = place.min + Vec2::new(column as f32 * (card.x + GAPS[0]), row as f32 * (card.y + GAPS[0]));
+                let at = place.min
+                    + Vec2::splat(2.0)
+                    + Vec2::new(column as f32 * (card.x + GAPS[0]), row as f32 * (card.y + GAPS[0]));
                 let card = Rect::from_min_size(at.round(), card);
                 if kept == Some(step) {
                     ui.scroll_to_rect(card.expand(2.0), None);
@@ -305,6 +312,7 @@ impl Pictures<'_> {
                 if !ui.is_rect_visible(card) {
                     continue;
                 }
+                seen.push((card.distance_to_pos(rect.center()), step));
                 self.caption(ui, card, step, now == Some(step));
                 for k in 0..per_step {
                     let index = step * per_step + k;
@@ -321,6 +329,8 @@ impl Pictures<'_> {
                 }
             }
         });
+        let middle = seen.iter().min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, step)| *step);
+        cache.middle = now.filter(|now| seen.iter().any(|(_, step)| step == now)).or(middle);
         cache.textures.retain(|index, _| used.contains(index));
     }
 
@@ -453,7 +463,7 @@ impl Pictures<'_> {
 /// How much attention a token gets, and how that compares with the others.
 fn attention(weight: f32, provenance: &Provenance) -> String {
     let times = weight * provenance.tokens.len() as f32;
-    format!("{:.4} % of the attention, {times:.2}× an average token's", weight * 100.0)
+    format!("{:.4} % of the attention, {times:.2}× the average", weight * 100.0)
 }
 
 /// A sound as it was fed.
