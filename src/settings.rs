@@ -109,6 +109,8 @@ pub struct View {
     pub clip_quantile: f32,
     /// Whether what the model saw stands in the place of the video.
     pub model_view: bool,
+    /// Which of the time lanes are folded away, from top to bottom.
+    pub folded: [bool; 6],
     /// The part of the time axis that the lanes show; `None` = all of it.
     pub timeline: Option<Span>,
 }
@@ -129,6 +131,7 @@ impl Default for View {
             lines: false,
             clip_quantile: Self::DEFAULT_QUANTILE,
             model_view: false,
+            folded: [false; 6],
             timeline: None,
         }
     }

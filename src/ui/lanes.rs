@@ -1,6 +1,8 @@
-//! The time lanes: attention over the video's steps, the waveform and the log-mel with the sound's attention, all on
+//! The time lanes: small pictures, the answer's tokens, attention over the video's steps, the waveform and the log-mel with the sound's attention, all on
 //! one axis with the playhead. Click or drag seeks, Shift+drag selects, the wheel zooms, Shift+wheel
 //! pans. Knows nothing of playback.
+
+mod tokens;
 
 use std::sync::Arc;
 
@@ -19,6 +21,10 @@ use crate::time::Span;
 /// Width of the names at the left.
 const GUTTER: f32 = 64.0;
 const RULER: f32 = 18.0;
+/// Space between lanes.
+const GAP: f32 = 4.0;
+/// Height of a folded lane.
+const FOLDED: f32 = 9.0;
 /// Width from which on an empty stretch says why it is empty.
 const ROOM_FOR_A_HINT: f32 = 180.0;
 /// The shortest visible span in seconds.
@@ -36,6 +42,7 @@ pub struct Cache {
     mel: Arc<[f32]>,
     held: Option<Held>,
     film: filmstrip::Textures,
+    tokens: tokens::Places,
 }
 
 /// What columns were made of.
@@ -84,11 +91,115 @@ impl Cache {
     }
 }
 
-/// Heights of the lanes for a panel of a height: attention, sound, the video's own sound beside another, log-mel.
-fn heights(panel: f32, own: bool) -> [f32; 4] {
-    let rest = (panel - RULER - 12.0).max(60.0);
-    let video = (rest * 0.16).clamp(16.0, 30.0);
-    if own { [video, rest * 0.28, rest * 0.16, rest * 0.4 - 8.0] } else { [video, rest * 0.34, 0.0, rest * 0.5 - 4.0] }
+/// The lanes from top to bottom; also their places in [`View::folded`](crate::settings::View::folded).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Pictures,
+    Tokens,
+    Video,
+    Sound,
+    Original,
+    LogMel,
+}
+
+impl Lane {
+    const ALL: [Self; 6] = [Self::Pictures, Self::Tokens, Self::Video, Self::Sound, Self::Original, Self::LogMel];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pictures => "Pictures",
+            Self::Tokens => "Tokens",
+            Self::Video => "Video",
+            Self::Sound => "Sound",
+            Self::Original => "Original",
+            Self::LogMel => "Log-mel",
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Pictures => "Small pictures of the file, each at its time",
+            Self::Tokens => tokens::MEANING,
+            Self::Video => "Attention on the picture over time; ticks are the frames that the model saw",
+            Self::Sound => "The waveform of what is heard, with the attention on it",
+            Self::Original => "The waveform of the video's own sound, which another one takes the place of",
+            Self::LogMel => "The sound as the model hears it, with the attention on it",
+        }
+    }
+
+    fn color(self) -> egui::Color32 {
+        match self {
+            Self::Video => theme::hue(Modality::Video),
+            Self::Sound => theme::hue(Modality::Audio),
+            _ => theme::WEAK,
+        }
+    }
+
+    /// Its height where that does not depend on the others', and its part of what they leave.
+    fn size(self, panel: f32) -> (f32, f32) {
+        match self {
+            Self::Pictures => (filmstrip::height(panel, true), 0.0),
+            Self::Tokens => (tokens::height(panel), 0.0),
+            Self::Video => ((panel * 0.11).clamp(16.0, 30.0), 0.0),
+            Self::Sound => (0.0, 0.42),
+            Self::Original => (0.0, 0.2),
+            Self::LogMel => (0.0, 0.5),
+        }
+    }
+}
+
+/// Where the lanes lie in a panel, and which are folded.
+struct Rows([Option<(Rect, bool)>; 6]);
+
+impl Rows {
+    fn new(panel: Rect, x0: f32, folded: [bool; 6], present: impl Fn(Lane) -> bool) -> Self {
+        let height = panel.height();
+        let there = || Lane::ALL.into_iter().filter(|lane| present(*lane) && lane.size(height) != (0.0, 0.0));
+        let open = |lane: &Lane| !folded[*lane as usize];
+        let gaps = there().count() as f32 * GAP;
+        let fixed: f32 = there().map(|lane| if open(&lane) { lane.size(height).0 } else { FOLDED }).sum();
+        let rest = (height - RULER - gaps - fixed - 4.0).max(36.0);
+        let parts: f32 = there().filter(open).map(|lane| lane.size(height).1).sum();
+        let mut top = panel.top() + RULER;
+        let mut rows = Self([None; 6]);
+        for lane in there() {
+            let (own, part) = lane.size(height);
+            let high = if open(&lane) { own + rest * part / parts.max(1e-6) } else { FOLDED };
+            let rect = Rect::from_min_max(Pos2::new(x0, top), Pos2::new(panel.right(), top + high));
+            rows.0[lane as usize] = Some((rect, !open(&lane)));
+            top += high + GAP;
+        }
+        rows
+    }
+
+    /// Where a lane is drawn; `None` where it is folded or absent.
+    fn open(&self, lane: Lane) -> Option<Rect> {
+        self.0[lane as usize].filter(|row| !row.1).map(|row| row.0)
+    }
+
+    /// Names at the left, which fold their lanes, and the grounds.
+    fn names(&self, ui: &Ui, state: &State, left: f32, commands: &mut Vec<Command>) {
+        for lane in Lane::ALL {
+            let Some((rect, folded)) = self.0[lane as usize] else { continue };
+            ui.painter().rect_filled(rect, 3, if folded { theme::PANEL } else { theme::INSET });
+            let name = Rect::from_min_max(Pos2::new(left, rect.top()), Pos2::new(rect.left() - 4.0, rect.bottom()));
+            let response = ui.interact(name, ui.scope_id().with(("lane", lane as usize)), Sense::click());
+            response.widget_info(|| {
+                WidgetInfo::selected(egui::Role::Button, true, !folded, format!("{} lane", lane.name()))
+            });
+            let strong = response.hovered() || response.has_focus();
+            let color = if strong { theme::STRONG } else { lane.color() };
+            let font = FontId::proportional(if folded { 9.0 } else { 11.0 });
+            ui.painter().text(name.left_center(), Align2::LEFT_CENTER, lane.name(), font, color);
+            if response.clicked() {
+                let mut view = state.view;
+                view.folded[lane as usize] = !folded;
+                commands.push(Command::SetView(Box::new(view)));
+            }
+            let does = if folded { "Click to show it" } else { "Click to fold it away" };
+            response.on_hover_text(format!("{}\n{does}", lane.meaning()));
+        }
+    }
 }
 
 /// When each step of the first video's grid is on screen.
@@ -141,39 +252,19 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     response.widget_info(|| WidgetInfo::slider(true, position, "Timeline"));
     let active = matches!(state.media, Media::Open { .. }) && full.duration_secs() > 0.0;
 
-    let another = state.outlines[1].is_some();
-    let film_h = filmstrip::height(area.height(), matches!(state.media, Media::Open { picture: true, .. }));
-    let gap = if film_h > 0.0 { 4.0 } else { 0.0 };
-    let [video_h, wave_h, own_h, mel_h] = heights(area.height() - film_h - gap, another);
-    let mut top = area.top() + RULER;
-    let mut row = |height: f32| {
-        let rect = Rect::from_min_max(Pos2::new(x0, top), Pos2::new(area.right(), top + height));
-        top += height + 4.0;
-        rect
-    };
-    let film = (film_h > 0.0).then(|| row(film_h));
-    let (video, wave) = (row(video_h), row(wave_h));
-    let own = another.then(|| row(own_h));
-    let mel = row(mel_h);
-    let named = [
-        (film, None, "Pictures"),
-        (Some(video), Some(Modality::Video), "Video"),
-        (Some(wave), Some(Modality::Audio), "Sound"),
-        (own, None, "Original"),
-        (Some(mel), None, "Log-mel"),
-    ];
-    for (rect, letter, name) in named.into_iter().filter_map(|(rect, letter, name)| Some((rect?, letter, name))) {
-        ui.painter().rect_filled(rect, 3, theme::INSET);
-        let at = Pos2::new(area.left(), rect.center().y);
-        let color = letter.map_or(theme::WEAK, theme::hue);
-        ui.painter().text(at, Align2::LEFT_CENTER, name, FontId::proportional(11.0), color);
-    }
+    let picture = matches!(state.media, Media::Open { picture: true, .. });
+    let rows = Rows::new(area, x0, state.view.folded, |lane| match lane {
+        Lane::Pictures => picture,
+        Lane::Original => state.outlines[1].is_some(),
+        _ => true,
+    });
+    rows.names(ui, state, area.left(), commands);
     if !active {
         return;
     }
     ruler(ui, Rect::from_min_max(Pos2::new(x0, area.top()), Pos2::new(area.right(), area.top() + RULER)), view, &x_of);
 
-    if let Some(film) = film {
+    if let Some(film) = rows.open(Lane::Pictures) {
         filmstrip::show(ui, state, film, view, &mut cache.film, commands);
     }
     let columns = ((width * ui.ctx().pixels_per_point()).round() as usize).clamp(1, StripRenderer::MAX_COLUMNS);
@@ -190,7 +281,10 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
         ground: theme::to_rgb(theme::INSET),
         signal: [0.47, 0.51, 0.57],
     };
-    if let Some(shown) = &shown {
+    let hint = |rect: Rect, text: &str| {
+        ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), theme::WEAK);
+    };
+    if let Some((shown, video)) = shown.as_ref().zip(rows.open(Lane::Video)) {
         let mass = step_mass(shown);
         let scale = mass.iter().copied().fold(0.0, f32::max);
         let heat = heat_columns(&mass, step_spans(shown, full.end_secs).into_iter(), view, columns);
@@ -199,45 +293,53 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     cache.update(state, view, columns);
     let heat = shown.as_ref().map(|s| sound_heat(s, view, columns)).unwrap_or_default();
     let scale = shown.as_ref().map_or(0.0, |s| s.audio_scale);
-    if state.lanes.is_some() || state.outlines[0].is_some() {
+    if let Some(wave) = rows.open(Lane::Sound)
+        && (state.lanes.is_some() || state.outlines[0].is_some())
+    {
         callback::lane(ui, wave, 1, strip(Background::Wave(Arc::clone(&cache.wave)), heat.clone(), scale, 1.0));
     }
-    if let Some(own) = own {
+    if let Some(own) = rows.open(Lane::Original) {
         callback::lane(ui, own, 3, strip(Background::Wave(Arc::clone(&cache.own)), Vec::new(), 0.0, 0.6));
     }
-    let hint = |rect: Rect, text: &str| {
-        ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), theme::WEAK);
-    };
-    if let Some(lanes) = &state.lanes {
-        let image = Background::Image { rows: lanes.bins, values: Arc::clone(&cache.mel) };
-        callback::lane(ui, mel, 2, strip(image, heat, scale, 0.9));
-        // A sound that ends early, or one cut where the model's hearing ends.
-        let end = lanes.start_secs + lanes.samples.len() as f64 / lanes.rate;
-        let deaf = Rect::from_min_max(Pos2::new(x_of(end).max(x0), mel.top()), mel.max);
-        if deaf.width() > ROOM_FOR_A_HINT {
-            hint(deaf, "The model hears nothing here");
+    if let Some(mel) = rows.open(Lane::LogMel) {
+        if let Some(lanes) = &state.lanes {
+            let image = Background::Image { rows: lanes.bins, values: Arc::clone(&cache.mel) };
+            callback::lane(ui, mel, 2, strip(image, heat, scale, 0.9));
+            // A sound that ends early, or one cut where the model's hearing ends.
+            let end = lanes.start_secs + lanes.samples.len() as f64 / lanes.rate;
+            let deaf = Rect::from_min_max(Pos2::new(x_of(end).max(x0), mel.top()), mel.max);
+            if deaf.width() > ROOM_FOR_A_HINT {
+                hint(deaf, "The model hears nothing here");
+            }
+        } else {
+            hint(mel, if state.lanes_pending { "Reading the sound…" } else { "No sound" });
         }
-    } else {
-        hint(mel, if state.lanes_pending { "Reading the sound…" } else { "No sound" });
     }
-    if let Some(outline) = state.outlines[0].as_ref().filter(|o| o.growing) {
+    if let Some((outline, wave)) = state.outlines[0].as_ref().filter(|o| o.growing).zip(rows.open(Lane::Sound)) {
         let unread = Rect::from_min_max(Pos2::new(x_of(outline.end_secs()).max(x0), wave.top()), wave.max);
         if unread.width() > ROOM_FOR_A_HINT {
             hint(unread, "Reading the sound…");
         }
     }
-    if shown.is_none() {
-        hint(
-            video,
-            if state.view.heat { "Attention over time appears with an answer" } else { "Heat maps are hidden" },
-        );
+    if let Some(video) = rows.open(Lane::Video) {
+        if shown.is_none() {
+            let why =
+                if state.view.heat { "Attention over time appears with an answer" } else { "Heat maps are hidden" };
+            hint(video, why);
+        }
+        model_frames(ui, state, video, view, &x_of);
     }
-    model_frames(ui, state, video, view, &x_of);
     selection::dim_unused(ui, state, area, x0, &x_of);
     if let Some(selected) = state.selection {
         selection::draw(ui, selected, area, x0, RULER, &x_of);
     }
     playhead(ui, area, x0, x_of(position));
+    if let Some(lane) = rows.open(Lane::Tokens) {
+        if state.run.as_ref().is_none_or(|run| run.maps.is_empty()) {
+            hint(lane, "Answer tokens appear at the time they look at most");
+        }
+        tokens::show(ui, state, lane, &x_of, &mut cache.tokens, commands);
+    }
     let axis = Axis { full, view, x0, x_of: &x_of, t_of: &t_of };
     hold(ui, &response, state, &axis, &mut cache.held, commands);
     selection::menu(&response, state, full, commands);

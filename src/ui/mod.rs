@@ -95,7 +95,7 @@ fn windowed(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory, comm
     }
     let lanes_frame = Frame::new().fill(theme::GROUND).inner_margin(Margin { left: 14, right: 12, top: 4, bottom: 10 });
     Panel::bottom("time lanes")
-        .exact_size((size.y * 0.26).clamp(150.0, 320.0))
+        .exact_size((size.y * 0.31).clamp(170.0, 360.0))
         .resizable(false)
         .show_separator_line(false)
         .frame(lanes_frame)

@@ -2,7 +2,7 @@
 //! Knows nothing of pixels beyond where a lane lies.
 
 use egui::{Key, Modifiers};
-use egui_kittest::kittest::Queryable as _;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use modalens::app::Options;
 use modalens::clip::{AudioSource, FrameEdit, SoundEdit};
 use modalens::command::Command;
@@ -330,4 +330,37 @@ fn a_frame_is_saved_as_it_is_shown() {
     let nowhere = w.files.path().join("no such folder/frame.png");
     let (error, text) = saved(&mut w, &nowhere);
     assert!(error && text.contains("no such folder"), "{text}");
+}
+
+#[test]
+fn answer_tokens_stand_on_the_axis_and_lanes_fold() {
+    let mut w = Window::open(Some(("clip.mp4", CLIP)), Ok(model()));
+    w.until("clip, lanes and model", ready);
+    w.until("the first frame", |s| s.playback.frame_pts_secs == Some(0.0));
+    w.click("Ask");
+    w.until("the answer", |s| s.run.as_ref().is_some_and(|r| r.end.is_some()));
+    w.harness.run_steps(2);
+    let lane = w.harness.get_by_label("Timeline").rect();
+    let chip = w.harness.query_all_by_label_contains("on the axis").next().expect("a token on the axis");
+    let (name, rect) = (chip.accesskit_node().label().unwrap(), chip.rect());
+    assert!(lane.contains_rect(rect), "{rect:?} in {lane:?}");
+    let token: usize = name.split_whitespace().nth(1).unwrap().parse().unwrap();
+    // Pointing at it shows its maps, a click keeps them, as among the answer's own tokens.
+    w.harness.hover_at(rect.center());
+    w.harness.run_steps(3);
+    assert_eq!(w.state().hovered, Some(token - 1));
+    w.click(&name);
+    assert_eq!(w.state().locked, Some(token - 1));
+    // A folded lane leaves its room to the others and comes back.
+    w.click("Tokens lane");
+    assert!(w.state().view.folded[1]);
+    assert!(w.harness.query_all_by_label_contains("on the axis").next().is_none());
+    w.click("Tokens lane");
+    assert!(!w.state().view.folded[1]);
+    assert!(w.harness.query_all_by_label_contains("on the axis").next().is_some());
+    for name in ["Pictures lane", "Video lane", "Sound lane", "Log-mel lane"] {
+        w.click(name);
+    }
+    w.harness.run_steps(2);
+    assert_eq!(w.state().view.folded, [true, false, true, true, false, true]);
 }

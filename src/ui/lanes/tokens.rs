@@ -1,0 +1,227 @@
+//! The answer's tokens on the time axis: each stands where most of its attention per second lies, on picture and sound
+//! together. Knows nothing of how the other lanes are drawn.
+
+use egui::{Align2, FontId, Pos2, Rect, Role, Sense, Stroke, Ui, Vec2, WidgetInfo};
+
+use crate::command::Command;
+use crate::event::AnswerToken;
+use crate::heatmap::HeatMap;
+use crate::provenance::Provenance;
+use crate::state::State;
+use crate::time::Span;
+use crate::ui::theme;
+
+/// What the lane's place means, for who points at its name.
+pub const MEANING: &str = "Each answer token stands at the time that most of its attention per second went to, in picture \
+and sound together. It tells where the model looked, not why it answered.";
+
+/// Height of a row of chips.
+const ROW: f32 = 16.0;
+/// Resolution of the time axis in seconds: a sound token's length.
+const STEP_SECS: f64 = 0.04;
+/// Most steps that are looked at; longer clips are looked at more coarsely.
+const MOST_STEPS: usize = 20_000;
+/// Less than this part of the attention on picture and sound is nowhere.
+const NOWHERE: f32 = 1e-6;
+
+/// Where the tokens of a run stand, kept while the run goes on.
+#[derive(Default)]
+pub struct Places {
+    epoch: u64,
+    secs: Vec<Option<f64>>,
+}
+
+impl Places {
+    fn update(&mut self, state: &State) {
+        let Some(run) = &state.run else { return *self = Self::default() };
+        if self.epoch != run.epoch {
+            *self = Self { epoch: run.epoch, secs: Vec::new() };
+        }
+        if let Some(provenance) = &run.provenance {
+            let new = run.maps.iter().skip(self.secs.len());
+            self.secs.extend(new.map(|map| peak_secs(map, provenance)).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// When each step of a video is on screen: until the next one, the last one as long as the one before it.
+fn step_spans(times: &[[f64; 2]]) -> Vec<Span> {
+    let start = |i: usize| times[i][0];
+    let usual = if times.len() > 1 { start(times.len() - 1) - start(times.len() - 2) } else { 1.0 };
+    (0..times.len())
+        .map(|i| {
+            let end = if i + 1 < times.len() { start(i + 1) } else { (start(i) + usual).max(times[i][1]) };
+            Span::new(start(i), end)
+        })
+        .collect()
+}
+
+/// The time that most attention per second went to, in the middle of the stretch that shares it; `None` for a map without
+/// any attention on picture and sound.
+fn peak_secs(map: &HeatMap, provenance: &Provenance) -> Option<f64> {
+    let mut parts: Vec<(Span, f64)> = Vec::new();
+    for (grid, weights) in provenance.videos.iter().zip(&map.videos) {
+        let times: Vec<[f64; 2]> = grid.steps.iter().map(|s| s.pts_secs).collect();
+        let steps = weights.chunks((grid.rows * grid.cols).max(1));
+        let mass = steps.map(|step| step.iter().map(|w| f64::from(*w)).sum());
+        parts.extend(step_spans(&times).into_iter().zip(mass));
+    }
+    for (line, weights) in provenance.audios.iter().zip(&map.audios) {
+        parts.extend(weights.iter().enumerate().map(|(i, w)| (line.span(i), f64::from(*w))));
+    }
+    parts.retain(|(span, _)| span.duration_secs() > 0.0);
+    if parts.iter().map(|p| p.1).sum::<f64>() < f64::from(NOWHERE) {
+        return None;
+    }
+    let start = parts.iter().map(|p| p.0.start_secs).fold(f64::INFINITY, f64::min);
+    let end = parts.iter().map(|p| p.0.end_secs).fold(f64::NEG_INFINITY, f64::max);
+    let step_secs = STEP_SECS.max((end - start) / MOST_STEPS as f64);
+    let count = (((end - start) / step_secs).ceil() as usize).clamp(1, MOST_STEPS);
+    // What comes and goes at each step; its running sum is the density.
+    let mut change = vec![0.0; count + 1];
+    for (span, mass) in &parts {
+        let at = |t: f64| (((t - start) / step_secs).round() as usize).min(count);
+        let (from, to) = (at(span.start_secs).min(count - 1), at(span.end_secs));
+        let density = mass / span.duration_secs();
+        change[from] += density;
+        change[to.max(from + 1)] -= density;
+    }
+    let mut density = Vec::with_capacity(count);
+    let mut now = 0.0;
+    for step in &change[..count] {
+        now += step;
+        density.push(now);
+    }
+    let most = density.iter().copied().fold(0.0, f64::max);
+    let first = density.iter().position(|d| *d >= most * 0.999)?;
+    let run = density[first..].iter().take_while(|d| **d >= most * 0.999).count();
+    Some(start + (first as f64 + run as f64 / 2.0) * step_secs)
+}
+
+/// A token in a few letters.
+fn text_of(token: &AnswerToken) -> String {
+    let text: String = token.text.trim().chars().filter(|c| !c.is_control()).take(14).collect();
+    if text.is_empty() { format!("#{}", token.id) } else { text }
+}
+
+/// Height of the lane for a panel of a height.
+pub fn height(panel: f32) -> f32 {
+    if panel > 250.0 { 2.0 * ROW + 2.0 } else { ROW + 2.0 }
+}
+
+/// Draws the lane. Pointing at a chip shows its token's maps, a click keeps them.
+pub fn show(
+    ui: &Ui,
+    state: &State,
+    rect: Rect,
+    x_of: &dyn Fn(f64) -> f32,
+    places: &mut Places,
+    commands: &mut Vec<Command>,
+) {
+    places.update(state);
+    let Some(run) = state.run.as_ref().filter(|_| !places.secs.is_empty()) else { return };
+    let rows = ((rect.height() / ROW) as usize).max(1);
+    let mut ends = vec![f32::NEG_INFINITY; rows];
+    let mut hidden = 0;
+    let mut placed: Vec<(f32, usize)> = places
+        .secs
+        .iter()
+        .enumerate()
+        .filter_map(|(i, secs)| Some((x_of((*secs)?), i)))
+        .filter(|(x, _)| rect.x_range().contains(*x))
+        .collect();
+    placed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (x, i) in placed {
+        let focus = state.focus() == Some(i);
+        let color = if focus { theme::STRONG } else { theme::TEXT };
+        let galley = ui.painter().layout_no_wrap(text_of(&run.tokens[i]), FontId::proportional(11.0), color);
+        let width = galley.size().x + 8.0;
+        let left = (x - width / 2.0).clamp(rect.left(), (rect.right() - width).max(rect.left()));
+        let Some(row) = ends.iter().position(|end| left >= *end) else {
+            hidden += 1;
+            ui.painter().circle_filled(Pos2::new(x, rect.bottom() - 1.5), 1.5, theme::WEAK);
+            continue;
+        };
+        ends[row] = left + width + 2.0;
+        let top = rect.top() + 1.0 + row as f32 * ROW;
+        let chip = Rect::from_min_size(Pos2::new(left, top), Vec2::new(width, ROW - 2.0));
+        let fill = if focus { theme::ACCENT.gamma_multiply(0.45) } else { theme::CARD };
+        ui.painter().rect_filled(chip, 3, fill);
+        let edge = if state.locked == Some(i) { theme::ACCENT } else { theme::LINE };
+        ui.painter().rect_stroke(chip, 3, Stroke::new(1.0, edge), egui::StrokeKind::Inside);
+        ui.painter().vline(x, chip.bottom()..=rect.bottom(), Stroke::new(1.0, edge));
+        ui.painter().galley(chip.min + Vec2::new(4.0, (chip.height() - galley.size().y) / 2.0), galley, color);
+        let response = ui.interact(chip, ui.scope_id().with(("token on the axis", i)), Sense::click());
+        let secs = places.secs[i].unwrap_or_default();
+        response.widget_info(|| {
+            let name = format!("Token {} on the axis: {} at {secs:.2} s", i + 1, run.tokens[i].text);
+            WidgetInfo::selected(Role::Button, true, state.locked == Some(i), name)
+        });
+        if response.hovered() {
+            commands.push(Command::Hover(Some(i)));
+        }
+        if response.clicked() {
+            commands.push(Command::Lock((state.locked != Some(i)).then_some(i)));
+        }
+        response.on_hover_text(format!("“{}”   looks most at {secs:.2} s", run.tokens[i].text.escape_debug()));
+    }
+    let nowhere = places.secs.iter().filter(|s| s.is_none()).count();
+    let mut notes = Vec::new();
+    if hidden > 0 {
+        notes.push(format!("+{hidden}"));
+    }
+    if nowhere > 0 {
+        notes.push(format!("{nowhere} look at words only"));
+    }
+    let free = ends.iter().all(|end| *end < rect.right() - 120.0);
+    if !notes.is_empty() && free {
+        let at = rect.right_center() - Vec2::new(4.0, 0.0);
+        ui.painter().text(at, Align2::RIGHT_CENTER, notes.join(", "), FontId::proportional(10.0), theme::WEAK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provenance::{AudioLine, GridStep, VideoGrid};
+
+    fn provenance() -> Provenance {
+        let step = |t: f64| GridStep { pts_secs: [t, t + 0.5], nominal: Span::new(t, t + 1.0) };
+        Provenance {
+            videos: vec![VideoGrid {
+                steps: vec![step(0.0), step(1.0), step(3.0)],
+                rows: 1,
+                cols: 2,
+                resized: [56, 28],
+            }],
+            audios: vec![AudioLine { tokens: 100, secs_per_token: 0.04, start_secs: 0.0 }],
+            ..Provenance::default()
+        }
+    }
+
+    fn map(video: [f32; 6], audio: impl Fn(usize) -> f32) -> HeatMap {
+        HeatMap { videos: vec![video.to_vec()], audios: vec![(0..100).map(audio).collect()], words: Vec::new() }
+    }
+
+    #[test]
+    fn a_token_stands_where_most_of_its_attention_per_second_lies() {
+        let near = |map: &HeatMap, secs: f64| {
+            let found = peak_secs(map, &provenance()).unwrap();
+            assert!((found - secs).abs() < 0.03, "{found}, not {secs}");
+        };
+        // The middle of the step that has it; a step twice as long needs twice as much.
+        near(&map([0.1, 0.1, 0.0, 0.0, 0.0, 0.0], |_| 0.0), 0.5);
+        near(&map([0.1, 0.1, 0.1, 0.2, 0.0, 0.0], |_| 0.0), 0.5);
+        near(&map([0.1, 0.1, 0.3, 0.2, 0.0, 0.0], |_| 0.0), 2.0);
+        // A short sound is denser than a long picture.
+        near(&map([0.2; 6], |i| if i == 50 { 0.05 } else { 0.0 }), 2.02);
+        // Together: of two equal sounds the one whose picture is looked at, too.
+        near(&map([0.0, 0.0, 0.0, 0.0, 0.1, 0.1], |i| if i == 10 || i == 90 { 0.05 } else { 0.0 }), 3.62);
+    }
+
+    #[test]
+    fn a_token_that_looks_at_words_only_stands_nowhere() {
+        assert_eq!(peak_secs(&map([0.0; 6], |_| 0.0), &provenance()), None);
+        assert_eq!(peak_secs(&HeatMap::default(), &Provenance::default()), None);
+    }
+}
