@@ -17,7 +17,10 @@ use crate::state::State;
 use crate::time::Span;
 
 /// What is said where the frames that the model gets are not the file's.
-const OWN: &str = "the file's own pictures, not what is done to them";
+const OWN: &str = "The file's own pictures, unedited";
+
+/// What is said where there are none.
+const UNREADABLE: &str = "The video's pictures cannot be read";
 
 /// The strip's height in lanes of a height; 0 where there is no room or no picture.
 pub fn height(lanes: f32, picture: bool) -> f32 {
@@ -47,9 +50,9 @@ pub fn show(ui: &Ui, state: &State, rect: Rect, view: Span, textures: &mut Textu
     let response = ui.interact(rect, ui.scope_id().with("filmstrip"), Sense::hover());
     let own = state.clip.frames != FrameEdit::Keep;
     let about = match (&film.failed, own) {
-        (Some(_), _) => "the video's pictures cannot be read",
+        (Some(_), _) => UNREADABLE,
         (None, true) => OWN,
-        (None, false) => "the video's pictures over time",
+        (None, false) => "The video's pictures over time",
     };
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("Filmstrip: {about}")));
     // Pictures side by side, each of what is shown in its middle; they stay where they are in time while the view pans.
@@ -82,7 +85,7 @@ pub fn show(ui: &Ui, state: &State, rect: Rect, view: Span, textures: &mut Textu
     }
     textures.0.retain(|slot, _| drawn.contains(slot));
     let hint = match (&film.failed, drawn.is_empty()) {
-        (Some(_), true) => Some("The video's pictures cannot be read"),
+        (Some(_), true) => Some(UNREADABLE),
         (None, true) => Some("Reading the pictures…"),
         _ => None,
     };

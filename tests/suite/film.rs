@@ -57,7 +57,7 @@ fn zoom(window: &mut Window, timeline: Option<Span>) {
 fn the_window_shows_each_time_in_its_colour_and_finer_ones_close_by() {
     let mut w = Window::open(Some(("colours.mp4", RED_BLUE)), Err("none".into()));
     w.until("the strip", |state| complete(state, 1.0) && state.film.pictures().len() > 5);
-    assert!(w.has("Filmstrip: the video's pictures over time"));
+    assert!(w.has("Filmstrip: The video's pictures over time"));
     let check = |state: &State| {
         let spacing = state.film.view.unwrap().spacing_secs();
         let mut colours = [0; 2];
@@ -91,7 +91,7 @@ fn the_strip_on_screen_has_the_pictures_colours_and_frees_its_textures() {
     let mut w = Window::open(Some(("colours.mp4", RED_BLUE)), Err("none".into()));
     w.until("the strip", |state| complete(state, 1.0) && state.film.pictures().len() > 5);
     w.harness.run_steps(2);
-    let strip = w.harness.get_by_label("Filmstrip: the video's pictures over time").rect();
+    let strip = w.harness.get_by_label("Filmstrip: The video's pictures over time").rect();
     let image = w.harness.render().unwrap();
     let at = |share: f32| {
         let (x, y) = (strip.left() + share * strip.width(), strip.top() + strip.height() * 0.75);
@@ -128,7 +128,7 @@ fn the_strip_on_screen_has_the_pictures_colours_and_frees_its_textures() {
     // What is done to the frames is not shown here, and the strip says so.
     w.harness.state_mut().perform(&Command::SetFrames(FrameEdit::Black));
     w.harness.run_steps(2);
-    assert!(w.has("Filmstrip: the file's own pictures, not what is done to them"));
+    assert!(w.has("Filmstrip: The file's own pictures, unedited"));
 }
 
 fn pixel_at(w: &mut Window, at: egui::Pos2) -> [u8; 3] {
@@ -141,7 +141,7 @@ fn without_a_picture_there_is_no_strip_and_another_clip_has_its_own() {
     let mut w = Window::open(Some(("tone.wav", "-f lavfi -i sine=frequency=440:duration=1")), Err("none".into()));
     w.until("the sound", |state| matches!(state.media, Media::Open { picture: false, .. }) && state.lanes.is_some());
     w.harness.run_steps(2);
-    assert!(w.state().film.view.is_none() && !w.has("Filmstrip: the video's pictures over time"));
+    assert!(w.state().film.view.is_none() && !w.has("Filmstrip: The video's pictures over time"));
     let clip = crate::ui::make(w.files.path(), "colours.mp4", RED_BLUE);
     w.harness.state_mut().perform(&Command::Use(modalens::event::FileUse::Clip, clip));
     w.until("the strip", |state| complete(state, 1.0) && state.film.pictures().len() > 5);
