@@ -5,9 +5,11 @@
 mod downloads;
 mod exports;
 mod film;
+mod folders;
 mod fonts;
-mod outlines;
 mod places;
+mod shelf;
+mod spectrum;
 mod stats;
 mod transport;
 mod workers;
@@ -33,8 +35,8 @@ use crate::ui;
 use downloads::Downloads;
 use exports::Exporter;
 use film::{FilmReader, Wanted};
-use outlines::OutlineCache;
 use places::Places;
+use shelf::Shelf;
 use stats::{Disturbance, FrameStats};
 
 /// Events taken per frame: a burst of tokens never makes a long frame.
@@ -62,7 +64,7 @@ pub struct Options {
     pub hub: Hub,
     /// A checkpoint of the hub to look up first.
     pub fetch: Option<HubId>,
-    /// The folder that keeps outlines of long sounds; `None` keeps none.
+    /// The folder that keeps what was computed about long sounds; `None` keeps nothing.
     pub cache: Option<PathBuf>,
     /// Play, seek, ask again and again, print what a frame costs and how far picture and sound are apart after so many
     /// seconds, and end.
@@ -121,7 +123,7 @@ pub struct App {
     /// The one that the engine is loading, or loaded last.
     attempt: String,
     places: Places,
-    outlines: OutlineCache,
+    shelf: Shelf,
     film: FilmReader,
     /// A sound to take as soon as the first clip is open.
     first_sound: Option<PathBuf>,
@@ -157,7 +159,7 @@ impl App {
             asked_for: None,
             attempt: String::new(),
             places: Places::load(options.places),
-            outlines: OutlineCache::new(options.cache),
+            shelf: Shelf::new(options.cache),
             film: FilmReader::default(),
             first_sound: options.sound,
             fullscreen: false,
@@ -376,7 +378,7 @@ impl App {
             self.state.clip.clone(),
             sound_id,
             Arc::clone(&self.sound_id),
-            self.outlines.clone(),
+            self.shelf.clone(),
             self.notify(),
         );
     }
@@ -562,7 +564,7 @@ pub fn has_display() -> bool {
 /// Opens the window and runs it until it is closed.
 pub fn run(mut options: Options) -> Result<()> {
     options.places = options.places.or_else(places::default_file);
-    options.cache = options.cache.or_else(outlines::default_folder);
+    options.cache = options.cache.or_else(shelf::default_folder);
     let viewport = egui::ViewportBuilder::default()
         .with_title("Modalens")
         .with_app_id("modalens")

@@ -16,6 +16,7 @@ use crate::heatmap::HeatMap;
 use crate::prompt::{Prompt, PromptText};
 use crate::provenance::Provenance;
 use crate::settings::{Decoding, Dtype, Sampling};
+use crate::spectrum::Spectrum;
 use crate::time::Span;
 
 /// One question about one clip.
@@ -400,6 +401,13 @@ pub enum Event {
         clip_id: u64,
         /// What happened.
         news: FilmNews,
+    },
+    /// The spectrum of the clip's whole sound.
+    Spectrum {
+        /// Counts sounds: events of older ones are stale.
+        sound_id: u64,
+        /// The spectrum, as far as it is computed.
+        spectrum: Arc<Spectrum>,
     },
     /// The text that words become.
     Words {

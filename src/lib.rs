@@ -26,7 +26,7 @@
 //!
 //! The vocabulary is plain data that every part may name and that imports nothing of ours but itself:
 //! [`time`], [`clip`], [`prompt`], [`frame`], [`sampled`], [`fed`], [`provenance`], [`capture`], [`heatmap`], [`settings`],
-//! [`command`], [`event`], [`download`].
+//! [`command`], [`event`], [`download`], [`spectrum`].
 //!
 //! | part | what it is | may import, besides the vocabulary |
 //! |---|---|---|
@@ -124,6 +124,7 @@ pub mod prompt;
 pub mod provenance;
 pub mod sampled;
 pub mod settings;
+pub mod spectrum;
 pub mod state;
 pub mod time;
 pub mod tune;

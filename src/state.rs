@@ -20,6 +20,7 @@ use crate::heatmap::{HeatMap, Scales};
 use crate::prompt::{self, Draft, Prompt, PromptText};
 use crate::provenance::{Kind, Provenance};
 use crate::settings::{Dtype, View};
+use crate::spectrum::Spectrum;
 
 pub use exports::{Asked, Exports, Job};
 pub use film::Film;
@@ -47,6 +48,8 @@ pub struct State {
     pub lanes: Option<Arc<SoundLanes>>,
     /// The outline of the whole sound, and of the video's own where another is heard.
     pub outlines: [Option<Arc<Outline>>; 2],
+    /// The spectrum of the whole sound, as far as it is computed.
+    pub spectrum: Option<Arc<Spectrum>>,
     /// Whether the lanes are being computed.
     pub lanes_pending: bool,
     /// The video's small pictures.
@@ -381,6 +384,11 @@ impl State {
                     self.film.apply(news);
                 }
             }
+            Event::Spectrum { sound_id, spectrum } => {
+                if sound_id == self.sound_id {
+                    self.spectrum = Some(spectrum);
+                }
+            }
             Event::Words { prompt, text } => {
                 if prompt == self.draft.prompt() {
                     self.words = Some(text);
@@ -449,6 +457,7 @@ impl State {
         self.facts = Some(facts);
         self.lanes = None;
         self.outlines = [None, None];
+        self.spectrum = None;
         self.film = Film::default();
         self.lanes_pending = true;
         self.view.timeline = None;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use egui::epaint::text::{FontInsert, FontPriority, InsertFontFamily};
 use egui::{FontData, FontFamily};
 
+use super::folders::{self, Kind};
+
 /// Beginnings of file names (lower case) of fonts with wide coverage, best first.
 const WANTED: &[&str] = &[
     "notosanscjk-regular",
@@ -39,11 +41,11 @@ pub(super) fn needs_fallback(text: &str) -> bool {
 }
 
 fn folders() -> Vec<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let home = folders::home();
     let in_home = |rest: &str| home.as_ref().map(|h| h.join(rest));
     let windows = std::env::var_os("WINDIR").map(|w| PathBuf::from(w).join("Fonts"));
     [
-        in_home(".local/share/fonts"),
+        folders::folder(Kind::Data).map(|data| data.join("fonts")),
         in_home(".fonts"),
         in_home("Library/Fonts"),
         Some("/usr/local/share/fonts".into()),

@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use super::folders::{self, Kind};
 use crate::export::write_whole;
 
 /// Clips remembered; the oldest make room.
@@ -94,11 +95,9 @@ fn resumable(at_secs: f64, duration_secs: Option<f64>) -> bool {
     duration_secs.is_some_and(|d| d >= LONG_SECS && (EDGE_SECS..d - EDGE_SECS).contains(&at_secs))
 }
 
-/// The list's own file: below `XDG_STATE_HOME`, else `~/.local/state`.
+/// The list's own file.
 pub(super) fn default_file() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    let state = folder("XDG_STATE_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/state")))?;
-    Some(state.join("modalens/places.json"))
+    Some(folders::folder(Kind::State)?.join("modalens/places.json"))
 }
 
 #[cfg(test)]

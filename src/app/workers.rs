@@ -1,20 +1,23 @@
 //! Work that must not run on the interface's thread: file dialogs, looking into files, reading a clip's sound for its
 //! lanes, projecting attention rows to maps. Each tells the window through `notify`. Knows nothing of panels.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::outlines::OutlineCache;
+use super::shelf::Shelf;
+use super::spectrum::{MEL, SpectrumBuilder};
 use crate::capture::project;
 use crate::clip::{AudioSource, ClipSpec};
 use crate::event::{Event, FileFacts, FileUse, Outline, SoundLanes};
 use crate::media::{self, MediaEvent, Peaks, Probe};
-use crate::model::qwen2_5_omni::processor::mel::{LogMel, MelSpec};
+use crate::model::qwen2_5_omni::processor::mel::LogMel;
 use crate::provenance::Provenance;
 use crate::sampled::SAMPLE_RATE;
 use crate::settings::Sampling;
+use crate::spectrum::Spectrum;
 use crate::state::file_name;
 
 /// A dialog that closes faster than anyone can press a key was never shown.
@@ -23,9 +26,6 @@ pub(super) const NEVER_SHOWN: Duration = Duration::from_millis(250);
 /// What is said when no dialog can be shown.
 const NO_DIALOG: &str = "No file dialog could be opened: this desktop has no file portal. Install xdg-desktop-portal \
 with a backend (such as xdg-desktop-portal-gtk) or zenity.";
-
-/// The log-mel of the released checkpoints (Whisper's): 25-ms windows every 10 ms, 128 bins, at most 300 s.
-const MEL: MelSpec = MelSpec { rate: 16_000, window: 400, hop: 160, bins: 128, padded: 4_800_000 };
 
 /// Starts a thread for one job.
 pub(super) fn spawn(
@@ -188,7 +188,7 @@ pub(super) fn read_sound(
     clip: ClipSpec,
     sound_id: u64,
     newest: Arc<AtomicU64>,
-    cache: OutlineCache,
+    shelf: Shelf,
     notify: impl Fn(Event) + Clone + Send + 'static,
 ) {
     let report = notify.clone();
@@ -229,10 +229,10 @@ pub(super) fn read_sound(
             }
         }
         // The whole of it, and the video's own sound beside another.
-        outline(&whole, false, sound_id, &cache, &stale, &report);
+        outline(&whole, false, sound_id, &shelf, &stale, &report);
         let own = clip.video.as_ref().map(|path| sound_alone(&ClipSpec::original(path)));
         if let Some(own) = own.filter(|own| *own != whole) {
-            outline(&own, true, sound_id, &cache, &stale, &report);
+            outline(&own, true, sound_id, &shelf, &stale, &report);
         }
     });
 }
@@ -249,12 +249,13 @@ fn sound_alone(clip: &ClipSpec) -> ClipSpec {
     ClipSpec { audio, sound: clip.sound, end_secs, ..ClipSpec::default() }
 }
 
-/// Outlines a whole sound, from the cache where it is there, and reports it as it grows.
+/// Outlines a whole sound and computes its spectrum, in one pass, or takes them from the shelf; reports them as they
+/// grow. Of the video's own sound beside another only the outline is shown.
 fn outline(
     sound: &ClipSpec,
     own: bool,
     sound_id: u64,
-    cache: &OutlineCache,
+    shelf: &Shelf,
     stale: &dyn Fn() -> bool,
     report: &dyn Fn(Event),
 ) {
@@ -265,12 +266,38 @@ fn outline(
         let outline = Some(Arc::new(Outline::new(pairs, Peaks::STEP_SECS, growing)));
         report(Event::Outline { sound_id, own, outline });
     };
-    if let Some(pairs) = cache.get(sound) {
-        return tell(pairs, false);
+    let tell_spectrum = |spectrum: Spectrum| report(Event::Spectrum { sound_id, spectrum: Arc::new(spectrum) });
+    let known = (shelf.outline(sound), shelf.spectrum(sound, MEL.bins).filter(|_| !own));
+    match known {
+        (Some(pairs), codes) if own || codes.is_some() => {
+            if let Some(codes) = codes {
+                tell_spectrum(Spectrum::new(codes, MEL.bins, SpectrumBuilder::STEP_SECS, false));
+            }
+            return tell(pairs, false);
+        }
+        _ => {}
     }
-    match Peaks::of_with(sound, stale, &mut |peaks| tell(peaks.pairs().to_vec(), true)) {
+    let builder = RefCell::new((!own).then(SpectrumBuilder::new));
+    let spectrum = |growing| builder.borrow_mut().as_mut().map(|builder| builder.spectrum(growing));
+    let mut heard = |start: usize, samples: &[f32]| {
+        if let Some(builder) = builder.borrow_mut().as_mut() {
+            builder.hear(start, samples);
+        }
+    };
+    let mut grown = |peaks: &Peaks| {
+        tell(peaks.pairs().to_vec(), true);
+        if let Some(spectrum) = spectrum(true) {
+            tell_spectrum(spectrum);
+        }
+    };
+    match Peaks::of_with(sound, stale, &mut heard, &mut grown) {
         Ok(Some(peaks)) if !stale() => {
-            cache.put(sound, peaks.pairs());
+            let spectrum = spectrum(false);
+            let codes = spectrum.as_ref().map(Spectrum::steps);
+            shelf.put_sound(sound, peaks.end_secs(), peaks.pairs(), codes);
+            if let Some(spectrum) = spectrum {
+                tell_spectrum(spectrum);
+            }
             tell(peaks.pairs().to_vec(), false);
         }
         Ok(_) => {}

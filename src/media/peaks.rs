@@ -23,6 +23,8 @@ pub struct Peaks {
 }
 
 impl Peaks {
+    /// Rate of the samples that are looked at, in hertz.
+    pub const RATE: u32 = RATE;
     /// Seconds per stored pair.
     pub const STEP_SECS: f64 = PER_PAIR as f64 / RATE as f64;
 
@@ -32,16 +34,18 @@ impl Peaks {
     /// # Errors
     /// When the file cannot be used.
     pub fn of(clip: &ClipSpec, cancel: &dyn Fn() -> bool) -> Result<Option<Self>, MediaError> {
-        Self::of_with(clip, cancel, &mut |_| {})
+        Self::of_with(clip, cancel, &mut |_, _| {}, &mut |_| {})
     }
 
-    /// [`of`](Self::of), with what is there so far handed to `grown` after every few minutes of sound.
+    /// [`of`](Self::of), with what is there so far handed to `grown` after every few minutes of sound, and the samples
+    /// themselves, as they come, to `heard`: the number of the first one since t = 0, at [`RATE`](Self::RATE), mono.
     ///
     /// # Errors
     /// As for [`of`](Self::of).
     pub fn of_with(
         clip: &ClipSpec,
         cancel: &dyn Fn() -> bool,
+        heard: &mut dyn FnMut(usize, &[f32]),
         grown: &mut dyn FnMut(&Self),
     ) -> Result<Option<Self>, MediaError> {
         let opened = Soundtrack::open(clip, RATE, 1, cancel);
@@ -63,10 +67,14 @@ impl Peaks {
             if chunk.start >= end {
                 break;
             }
-            let room = usize::try_from(end - chunk.start).unwrap_or(0);
-            for (i, sample) in chunk.samples.iter().take(room).enumerate() {
-                let Ok(at) = usize::try_from(chunk.start + i as i64) else { continue };
-                let at = at / PER_PAIR;
+            let room = usize::try_from(end - chunk.start).unwrap_or(0).min(chunk.samples.len());
+            // What lies before t = 0 is not heard.
+            let early = usize::try_from(-chunk.start).unwrap_or(0).min(room);
+            let samples = &chunk.samples[early..room];
+            let start = usize::try_from(chunk.start).unwrap_or(0);
+            heard(start, samples);
+            for (i, sample) in samples.iter().enumerate() {
+                let at = (start + i) / PER_PAIR;
                 if at >= MOST_PAIRS {
                     return Ok(Some(peaks));
                 }

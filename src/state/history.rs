@@ -127,6 +127,7 @@ impl State {
             self.sound_id += 1;
             self.lanes = None;
             self.outlines = [None, None];
+            self.spectrum = None;
             self.lanes_pending = true;
         }
     }

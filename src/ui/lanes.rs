@@ -6,7 +6,7 @@ mod tokens;
 
 use std::sync::Arc;
 
-use egui::{Align2, FontId, PointerButton, Pos2, Rect, Sense, Stroke, Ui, Vec2, WidgetInfo};
+use egui::{Align2, Color32, FontId, PointerButton, Pos2, Rect, Sense, Stroke, Ui, Vec2, WidgetInfo};
 
 use super::selection::{self, Held};
 use super::{filmstrip, player, theme};
@@ -15,6 +15,7 @@ use crate::event::{Outline, SoundLanes};
 use crate::gpu::colormap::{ColorMap, Modality};
 use crate::gpu::strip::{Background, heat_columns, image_columns, wave_columns};
 use crate::gpu::{StripFrame, StripRenderer, callback};
+use crate::spectrum::Spectrum;
 use crate::state::{Media, Shown, State};
 use crate::time::Span;
 
@@ -40,6 +41,8 @@ pub struct Cache {
     wave: Arc<[f32]>,
     own: Arc<[f32]>,
     mel: Arc<[f32]>,
+    /// Rows of `mel`; 0 where there is none.
+    bins: usize,
     held: Option<Held>,
     film: filmstrip::Textures,
     tokens: tokens::Places,
@@ -49,6 +52,7 @@ pub struct Cache {
 struct Drawn {
     lanes: Option<Arc<SoundLanes>>,
     outlines: [Option<Arc<Outline>>; 2],
+    spectrum: Option<Arc<Spectrum>>,
     view: Span,
     columns: usize,
 }
@@ -60,6 +64,7 @@ impl Drawn {
         }
         (self.view, self.columns) == (view, columns)
             && same(self.lanes.as_ref(), state.lanes.as_ref())
+            && same(self.spectrum.as_ref(), state.spectrum.as_ref())
             && (0..2).all(|i| same(self.outlines[i].as_ref(), state.outlines[i].as_ref()))
     }
 }
@@ -70,24 +75,27 @@ impl Cache {
             return;
         }
         let outline = |i: usize| state.outlines[i].as_ref().map(|o| o.columns(view, columns));
-        // Close by, every sample counts, as far as the model hears; from afar, and beyond, the outline does.
-        let close = state.lanes.as_ref().filter(|lanes| {
-            let end = lanes.start_secs + lanes.samples.len() as f64 / lanes.rate;
-            let inside = lanes.start_secs <= view.start_secs + 1e-3 && view.end_secs <= end + 1e-3;
-            state.outlines[0].is_none() || (inside && view.duration_secs() < CLOSE_SECS)
-        });
-        self.wave = match close {
-            Some(lanes) => wave_columns(&lanes.samples, lanes.start_secs, lanes.rate, view, columns).into(),
-            None => outline(0).unwrap_or_else(|| vec![0.0; 2 * columns]).into(),
+        // Close by, every sample counts, as far as the model hears; from afar, and beyond, the reductions do.
+        let close = state.lanes.as_ref().filter(|lanes| covers(state, lanes, view));
+        self.wave = match (close, outline(0), &state.lanes) {
+            (Some(lanes), ..) | (None, None, Some(lanes)) => {
+                wave_columns(&lanes.samples, lanes.start_secs, lanes.rate, view, columns).into()
+            }
+            (None, Some(outline), _) => outline.into(),
+            (None, None, None) => vec![0.0; 2 * columns].into(),
         };
         self.own = outline(1).unwrap_or_default().into();
-        self.mel = state
-            .lanes
-            .as_ref()
-            .map_or_else(Vec::new, |l| image_columns(&l.log_mel, l.bins, l.start_secs, l.frame_rate, view, columns))
-            .into();
+        (self.bins, self.mel) = match (close, &state.spectrum, &state.lanes) {
+            (Some(lanes), ..) | (None, None, Some(lanes)) => {
+                let (start, rate) = (lanes.start_secs, lanes.frame_rate);
+                (lanes.bins, image_columns(&lanes.log_mel, lanes.bins, start, rate, view, columns).into())
+            }
+            (None, Some(spectrum), _) => (spectrum.bins(), spectrum.columns(view, columns).into()),
+            (None, None, None) => (0, Arc::default()),
+        };
+        let spectrum = state.spectrum.clone();
         let (lanes, outlines) = (state.lanes.clone(), state.outlines.clone());
-        self.of = Some(Drawn { lanes, outlines, view, columns });
+        self.of = Some(Drawn { lanes, outlines, spectrum, view, columns });
     }
 }
 
@@ -123,7 +131,9 @@ impl Lane {
             Self::Video => "Attention on the picture over time; ticks are the frames that the model saw",
             Self::Sound => "The waveform of what is heard, with the attention on it",
             Self::Original => "The waveform of the video's own sound, which another one takes the place of",
-            Self::LogMel => "The sound as the model hears it, with the attention on it",
+            Self::LogMel => {
+                "The spectrum as the model's extractor computes it, with the attention on it; from afar and beyond what the model hears, the loudest of every 80 ms or more"
+            }
         }
     }
 
@@ -200,6 +210,15 @@ impl Rows {
             response.on_hover_text(format!("{}\n{does}", lane.meaning()));
         }
     }
+}
+
+/// Whether a view is short, and what the model hears is all there is to show in it.
+fn covers(state: &State, lanes: &SoundLanes, view: Span) -> bool {
+    let end = lanes.start_secs + lanes.samples.len() as f64 / lanes.rate;
+    let sound_end = state.spectrum.as_ref().filter(|s| !s.growing && state.clip.end_secs.is_none());
+    view.duration_secs() < CLOSE_SECS
+        && (state.clip.start_secs.is_none() || lanes.start_secs <= view.start_secs + 1e-3)
+        && (view.end_secs <= end + 1e-3 || sound_end.is_some_and(|s| s.end_secs() <= end + 0.1))
 }
 
 /// When each step of the first video's grid is on screen.
@@ -302,15 +321,12 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
         callback::lane(ui, own, 3, strip(Background::Wave(Arc::clone(&cache.own)), Vec::new(), 0.0, 0.6));
     }
     if let Some(mel) = rows.open(Lane::LogMel) {
-        if let Some(lanes) = &state.lanes {
-            let image = Background::Image { rows: lanes.bins, values: Arc::clone(&cache.mel) };
+        if cache.bins > 0 {
+            let image = Background::Image { rows: cache.bins, values: Arc::clone(&cache.mel) };
             callback::lane(ui, mel, 2, strip(image, heat, scale, 0.9));
-            // A sound that ends early, or one cut where the model's hearing ends.
-            let end = lanes.start_secs + lanes.samples.len() as f64 / lanes.rate;
-            let deaf = Rect::from_min_max(Pos2::new(x_of(end).max(x0), mel.top()), mel.max);
-            if deaf.width() > ROOM_FOR_A_HINT {
-                hint(deaf, "The model hears nothing here");
-            }
+        }
+        if let Some(lanes) = &state.lanes {
+            deaf(ui, mel, x_of(lanes.start_secs + lanes.samples.len() as f64 / lanes.rate));
         } else {
             hint(mel, if state.lanes_pending { "Reading the sound…" } else { "No sound" });
         }
@@ -344,6 +360,19 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     hold(ui, &response, state, &axis, &mut cache.held, commands);
     selection::menu(&response, state, full, commands);
     look(ui, &response, state, &axis, commands);
+}
+
+/// Veils a lane from `x` on, where a sound has ended or goes on without the model, and says so.
+fn deaf(ui: &Ui, lane: Rect, x: f32) {
+    let rest = Rect::from_min_max(Pos2::new(x.clamp(lane.left(), lane.right()), lane.top()), lane.max);
+    ui.painter().rect_filled(rest, 0, Color32::from_black_alpha(120));
+    if rest.width() > ROOM_FOR_A_HINT {
+        let text = "The model hears nothing here".to_owned();
+        let galley = ui.painter().layout_no_wrap(text, FontId::proportional(11.0), theme::TEXT);
+        let at = Align2::CENTER_CENTER.anchor_size(rest.center(), galley.size());
+        ui.painter().rect_filled(at.expand2(Vec2::new(6.0, 2.0)), 4, Color32::from_black_alpha(200));
+        ui.painter().galley(at.min, galley, theme::TEXT);
+    }
 }
 
 /// The moments of the frames that the model saw, as ticks.

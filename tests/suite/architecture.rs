@@ -23,6 +23,7 @@ const VOCABULARY: &[&str] = &[
     "sampled",
     "download",
     "exports",
+    "spectrum",
 ];
 
 /// What each part may import besides itself and the vocabulary.

@@ -22,6 +22,7 @@ mod processor;
 mod saw;
 mod shaders;
 mod sound;
+mod spectrum;
 mod tiny;
 mod tune;
 mod ui;
