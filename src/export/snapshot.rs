@@ -73,11 +73,15 @@ fn attention_of(path: &Path) -> Result<(Vec<f32>, Provenance)> {
 /// A file may be anyone's: its tokens must lie in its own grids.
 fn check(provenance: &Provenance) -> Result<()> {
     use crate::provenance::Source;
-    for grid in &provenance.videos {
-        let cells = grid.rows.checked_mul(grid.cols).and_then(|n| n.checked_mul(grid.steps.len()));
-        ensure!(cells.is_some_and(|n| n <= 1 << 24), "a grid is impossibly large");
-    }
-    ensure!(provenance.audios.iter().all(|a| a.tokens <= 1 << 24), "a sound is impossibly long");
+    let most = 1 << 24;
+    let cells = provenance.videos.iter().try_fold(0usize, |all, grid| {
+        let cells = grid.rows.checked_mul(grid.cols)?.checked_mul(grid.steps.len())?;
+        all.checked_add(cells).filter(|all| *all <= most)
+    });
+    ensure!(cells.is_some(), "a grid is impossibly large");
+    let tokens =
+        provenance.audios.iter().try_fold(0usize, |all, a| all.checked_add(a.tokens).filter(|all| *all <= most));
+    ensure!(tokens.is_some(), "a sound is impossibly long");
     for token in &provenance.tokens {
         let inside = match &token.source {
             Source::Video { medium, step, row, col } => {

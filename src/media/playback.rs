@@ -118,6 +118,8 @@ struct Opened {
     picture: Option<f64>,
     /// Where the frames turned out to end, for files that do not say.
     counted: Option<f64>,
+    /// Whether it is a still.
+    still: bool,
 }
 
 impl State {

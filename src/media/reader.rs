@@ -160,6 +160,22 @@ impl VideoReader {
         self.seek_unless(t_secs, &|| false).map(|_| ())
     }
 
+    /// The frame that a part of the clip begins with, which is what freezing it shows: the first one from `start_secs` on,
+    /// or the one that is on screen then where none follows before `end_secs`. It is the first that a model is given.
+    ///
+    /// # Errors
+    /// As for [`next_frame`](Self::next_frame).
+    pub fn first_of(&mut self, start_secs: f64, end_secs: f64) -> Result<Option<VideoFrame>, MediaError> {
+        use crate::frame::Planes as _;
+        self.seek(start_secs)?;
+        let Some(on_screen) = self.next_frame()? else { return Ok(None) };
+        if on_screen.pts_secs() >= start_secs - EPSILON_SECS {
+            return Ok(Some(on_screen));
+        }
+        let next = self.next_frame()?.filter(|next| next.pts_secs() < end_secs - EPSILON_SECS);
+        Ok(Some(next.unwrap_or(on_screen)))
+    }
+
     /// [`seek`](Self::seek), given up as soon as `stale` says so: then false, and only another seek makes sense.
     pub(crate) fn seek_unless(&mut self, t_secs: f64, stale: &dyn Fn() -> bool) -> Result<bool, MediaError> {
         let t_secs = if t_secs.is_finite() { t_secs + EPSILON_SECS } else { 0.0 };

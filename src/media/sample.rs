@@ -230,6 +230,10 @@ impl Plan {
         let nominal = reader.nominal_frame_secs();
         let last = stamps.last().map_or(0.0, secs);
         let stream_end_secs = last + nominal;
+        if reader.is_still() {
+            // It has no time of its own: a range is its sound's.
+            return Ok(Self { wanted: vec![0], end_secs: stream_end_secs, stream_end_secs });
+        }
         let (start, end) = range_of(clip);
         if end <= start || start >= stream_end_secs {
             return Err(MediaError::EmptyRange {
@@ -277,9 +281,14 @@ fn collect(
     let skipping = stamps.len() >= SKIP_FROM;
     reader.rewind()?;
     for &index in &plan.wanted[..needed] {
+        if cancel() {
+            return Err(MediaError::Cancelled);
+        }
         let between = at..index.saturating_sub(1).max(at);
         if skipping && stamps[between].iter().any(|s| s.key) {
-            reader.seek(reader.secs(stamps[index].ticks))?;
+            if !reader.seek_unless(reader.secs(stamps[index].ticks), cancel)? {
+                return Err(MediaError::Cancelled);
+            }
             let Some(frame) = reader.next_frame()? else { return Ok(None) };
             if (frame.pts_secs() - reader.secs(stamps[index].ticks)).abs() > EPSILON_SECS {
                 return Ok(None);

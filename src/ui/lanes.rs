@@ -326,7 +326,9 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
             callback::lane(ui, mel, 2, strip(image, heat, scale, 0.9));
         }
         if let Some(lanes) = &state.lanes {
-            deaf(ui, mel, x_of(lanes.start_secs + lanes.samples.len() as f64 / lanes.rate));
+            // What is not read yet is black, and no silence.
+            let reading = state.outlines[0].as_ref().is_some_and(|outline| outline.growing);
+            deaf(ui, mel, x_of(lanes.start_secs + lanes.samples.len() as f64 / lanes.rate), reading);
         } else {
             hint(mel, if state.lanes_pending { "Reading the sound…" } else { "No sound" });
         }
@@ -363,11 +365,11 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
 }
 
 /// Veils a lane from `x` on, where a sound has ended or goes on without the model, and says so.
-fn deaf(ui: &Ui, lane: Rect, x: f32) {
+fn deaf(ui: &Ui, lane: Rect, x: f32, reading: bool) {
     let rest = Rect::from_min_max(Pos2::new(x.clamp(lane.left(), lane.right()), lane.top()), lane.max);
     ui.painter().rect_filled(rest, 0, Color32::from_black_alpha(120));
     if rest.width() > ROOM_FOR_A_HINT {
-        let text = "The model hears nothing here".to_owned();
+        let text = if reading { "Reading the sound…" } else { "The model hears nothing here" }.to_owned();
         let galley = ui.painter().layout_no_wrap(text, FontId::proportional(11.0), theme::TEXT);
         let at = Align2::CENTER_CENTER.anchor_size(rest.center(), galley.size());
         ui.painter().rect_filled(at.expand2(Vec2::new(6.0, 2.0)), 4, Color32::from_black_alpha(200));

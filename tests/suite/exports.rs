@@ -150,6 +150,27 @@ fn sizes_rates_and_frame_edits_are_the_clips_own() {
 }
 
 #[test]
+fn an_overlay_ends_where_what_it_shows_does() {
+    let clips = Clips::new();
+    let end = |clip: &ClipSpec| {
+        let sampling = Sampling::default();
+        let what = Overlay { clip, sampling: &sampling, map: None, span: None };
+        what.whole(&|| false).unwrap().unwrap().end_secs
+    };
+    // A sound that takes the place of one that outlasts the picture is cut to the picture.
+    let long = clips.make(
+        "long.mp4",
+        "-f lavfi -i testsrc2=size=64x48:rate=25:duration=1 -f lavfi -i sine=duration=3 -c:v libx264 -c:a aac",
+    );
+    let other = AudioSource::File { path: clips.make("other.wav", "-f lavfi -i sine=duration=5"), track: None };
+    assert!((end(&ClipSpec { audio: other, ..ClipSpec::original(&long) }) - 1.0).abs() < 0.05);
+    assert!(end(&ClipSpec::original(&long)) > 2.9);
+    // A raw stream says no length; it is not over after a second.
+    let raw = clips.make("raw.h264", "-f lavfi -i testsrc2=size=64x48:rate=25:duration=2 -c:v libx264 -f h264");
+    assert!((end(&ClipSpec::original(&raw)) - 2.0).abs() < 0.1);
+}
+
+#[test]
 fn what_is_stopped_or_fails_leaves_nothing_behind() {
     let clips = Clips::new();
     let clip = ClipSpec::original(telling(&clips));

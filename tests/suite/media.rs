@@ -395,6 +395,17 @@ fn stills_and_animations_are_clips() {
     let both = ClipSpec { audio: AudioSource::File { path: sound, track: None }, ..ClipSpec::original(&png) };
     let (clip, _) = sample(&both, 2.0).unwrap();
     assert_eq!(clip.audio.unwrap().samples.len(), 32_000);
+    // A range of such a clip is the sound's: the picture has no time.
+    let part = ClipSpec { start_secs: Some(0.5), end_secs: Some(1.5), ..both };
+    let (clip, _) = sample(&part, 2.0).unwrap();
+    assert_eq!((clip.audio.unwrap().samples.len(), clip.video.unwrap().frames.len()), (16_000, 1));
+    // What a part begins with, between two frames: the one that a model is given first.
+    let film = clips.make("film.mp4", PICTURE);
+    let first = |start: f64, end: f64| {
+        VideoReader::open(&film).unwrap().first_of(start, end).unwrap().map(|f| (f.pts_secs() * 100.0).round())
+    };
+    assert_eq!([first(0.0, 9.0), first(0.48, 9.0), first(0.51, 9.0)], [Some(0.0), Some(48.0), Some(52.0)]);
+    assert_eq!([first(0.51, 0.515), first(1.99, 9.0)], [Some(48.0), Some(196.0)]);
 }
 
 #[test]
@@ -856,6 +867,13 @@ fn what_is_shown_is_what_the_model_gets() {
     assert!(frame.planes()[0].data.chunks(4).all(|p| p == [0, 0, 0, 255]));
     let frozen = Player::open(with(FrameEdit::Freeze));
     assert_eq!(digest(&*frozen.seek(1.5)), all_frames(&path)[0].1);
+    // It is given once, so that nobody waits for another, and a step leads nowhere.
+    frozen.playback.play();
+    frozen.play_to(1.7);
+    assert!(frozen.playback.frame_at(1.7).is_some());
+    assert_eq!(frozen.playback.next_pts(), None);
+    frozen.playback.step_forward();
+    assert!(frozen.playback.position_secs() > 1.6);
     let shuffled = Player::open(with(FrameEdit::Shuffle { seed: 0 }));
     let (clip, _) = sample(&with(FrameEdit::Shuffle { seed: 0 }), 2.0).unwrap();
     let video = clip.video.unwrap();
@@ -877,6 +895,12 @@ fn what_is_shown_is_what_the_model_gets() {
     assert_eq!(silent.playback.underruns(), 0);
     let png = clips.make("still.png", "-f lavfi -i testsrc2=size=64x48 -frames:v 1");
     let still = ClipSpec { audio: AudioSource::File { path: sound, track: None }, ..ClipSpec::original(png) };
+    // With a sound that is repeated it goes on for ever.
+    let sound = modalens::clip::SoundEdit { repeat: true, ..still.sound };
+    let endless = Player::open(ClipSpec { sound, ..still.clone() });
+    endless.playback.play();
+    endless.play_to(2.5);
+    assert_eq!(endless.playback.duration_secs(), None);
     let still = Player::open(still);
     still.playback.play();
     still.play_to(1.9);

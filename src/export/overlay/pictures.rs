@@ -1,6 +1,8 @@
 //! The pictures of an overlay video: what a clip's frame edit makes of its file, by time. Knows nothing of maps or
 //! encoders.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 use super::sound::stop_if;
@@ -39,8 +41,17 @@ impl Pictures {
         let Some(path) = &clip.video else { return Ok(Self::None) };
         let about = probe(path)?;
         let Some(video) = &about.video else { return Ok(Self::None) };
-        // Unknown for a still, which lasts as long as its sound.
-        let end_secs = about.duration_secs;
+        let end_secs = match &clip.audio {
+            // A still lasts as long as its sound.
+            _ if about.still => None,
+            AudioSource::Original { .. } if about.duration_secs.is_some() => about.duration_secs,
+            // Another sound is cut to the picture, not to what else the file has.
+            _ => match VideoReader::open(path)?.end_secs() {
+                // A raw stream says no length: its frames are counted.
+                None => counted_end(path, video.fps, cancel)?,
+                end => end,
+            },
+        };
         let fps = video.fps.filter(|_| !about.still).unwrap_or(Self::STILL_FPS);
         if matches!(clip.frames, FrameEdit::Shuffle { .. } | FrameEdit::Reverse) {
             // What the model got, in the order it got it.
@@ -52,14 +63,17 @@ impl Pictures {
             return Ok(Self::List { frames, end_secs, fps });
         }
         let mut reader = VideoReader::open(path)?;
-        // What is frozen is the first frame of the used part, whichever part of it is drawn.
-        let from = if clip.frames == FrameEdit::Freeze { clip.start_secs } else { start_secs.or(clip.start_secs) };
-        if let Some(from) = from {
-            reader.seek(from + SAME_SECS)?;
-        }
+        let first = if clip.frames == FrameEdit::Freeze {
+            // The first frame of the used part, whichever part of it is drawn.
+            reader.first_of(clip.start_secs.unwrap_or(0.0), clip.end_secs.unwrap_or(f64::INFINITY))?
+        } else {
+            if let Some(from) = start_secs.or(clip.start_secs) {
+                reader.seek(from + SAME_SECS)?;
+            }
+            reader.next_frame()?
+        };
         stop_if(cancel)?;
-        let first =
-            reader.next_frame()?.with_context(|| format!("no frame in the chosen part ({})", path.display()))?;
+        let first = first.with_context(|| format!("no frame in the chosen part ({})", path.display()))?;
         let for_all_time: Box<dyn Planes> = match clip.frames {
             FrameEdit::Black => Box::new(RgbaFrame::black(display_size(&first), 0.0)),
             FrameEdit::Freeze => Box::new(first),
@@ -129,6 +143,17 @@ impl Pictures {
             }
         }
     }
+}
+
+/// Where the frames of a file end that says no length.
+fn counted_end(path: &Path, fps: Option<f64>, cancel: &dyn Fn() -> bool) -> Result<Option<f64>> {
+    let mut reader = VideoReader::open(path)?;
+    let mut last = None;
+    while let Some(frame) = reader.next_frame()? {
+        stop_if(cancel)?;
+        last = Some(frame.pts_secs());
+    }
+    Ok(last.map(|last| last + 1.0 / fps.unwrap_or(25.0)))
 }
 
 /// Width of the video of a sound alone.

@@ -31,7 +31,7 @@ enum Pictures {
     Nothing,
     File(Box<VideoReader>, Backwards),
     /// One picture for all times.
-    Same(Arc<dyn Planes>),
+    Same(Arc<dyn Planes>, bool),
     /// Pictures in slots of their own.
     Slots {
         frames: Vec<RgbImage>,
@@ -140,6 +140,7 @@ pub(super) fn run(shared: &Shared) {
                 Ok((found, opened)) => {
                     let picture = !matches!(found, Pictures::Nothing);
                     pictures = found;
+                    end_secs = None;
                     let mut state = shared.lock();
                     if state.picture_version != version {
                         continue;
@@ -214,7 +215,10 @@ pub(super) fn run(shared: &Shared) {
         } else {
             state.picture_done = true;
             // A raw stream or a still says no length: it ends where its frames end, unless its sound is longer.
-            if let Some(opened) = state.opened.as_mut().filter(|_| !backwards) {
+            // One picture for all time says nothing of an end, nor does a still with a sound that has none.
+            let fills = matches!(state.clip.audio, AudioSource::File { .. } | AudioSource::Noise { .. });
+            let for_all_time = matches!(pictures, Pictures::Same(..));
+            if let Some(opened) = state.opened.as_mut().filter(|o| !backwards && !for_all_time && !(o.still && fills)) {
                 opened.counted = end_secs;
             }
             shared.set_bounds(&state, state.target_secs);
@@ -250,16 +254,20 @@ fn open_pictures(
     let header = source.video_stream().map(|s| raw::video_header(&s));
     let hdr = header.and_then(|h| hdr_info(h.transfer, h.primaries));
     let mut reader = VideoReader::of(source)?;
-    let opened =
-        if reader.is_still() { Opened::default() } else { Opened { whole, picture: reader.end_secs(), counted: None } };
+    let opened = if reader.is_still() {
+        Opened { still: true, ..Opened::default() }
+    } else {
+        Opened { whole, picture: reader.end_secs(), ..Opened::default() }
+    };
     let pictures = match clip.frames {
         FrameEdit::Keep => Pictures::File(Box::new(reader), Backwards::default()),
         FrameEdit::Black | FrameEdit::Freeze => {
-            reader.seek(clip.start_secs.unwrap_or(0.0))?;
-            match reader.next_frame()? {
+            match reader.first_of(clip.start_secs.unwrap_or(0.0), clip.end_secs.unwrap_or(f64::INFINITY))? {
                 None => Pictures::Nothing,
-                Some(frame) if clip.frames == FrameEdit::Freeze => Pictures::Same(Arc::new(frame)),
-                Some(frame) => Pictures::Same(Arc::new(RgbaFrame::black(display_size(&frame), frame.pts_secs()))),
+                Some(frame) if clip.frames == FrameEdit::Freeze => Pictures::Same(Arc::new(frame), false),
+                Some(frame) => {
+                    Pictures::Same(Arc::new(RgbaFrame::black(display_size(&frame), frame.pts_secs())), false)
+                }
             }
         }
         FrameEdit::Shuffle { .. } | FrameEdit::Reverse => {
@@ -284,7 +292,11 @@ impl Pictures {
                 *next = pts_secs.partition_point(|p| *p <= t_secs + EPSILON_SECS).saturating_sub(1);
                 Ok(())
             }
-            Self::Nothing | Self::Same(_) => Ok(()),
+            Self::Same(_, given) => {
+                *given = false;
+                Ok(())
+            }
+            Self::Nothing => Ok(()),
         }
     }
 
@@ -316,7 +328,8 @@ impl Pictures {
                 }
                 frame.map(|f| f as Arc<dyn Planes>)
             }
-            Self::Same(frame) => Some(Arc::clone(frame)),
+            // It stands for all time: once is enough.
+            Self::Same(frame, given) => (!std::mem::replace(given, true)).then(|| Arc::clone(frame)),
             Self::Slots { next, .. } => {
                 let slot = *next;
                 *next += 1;
@@ -330,7 +343,7 @@ impl Pictures {
         Ok(match self {
             Self::Nothing => None,
             Self::File(reader, back) => back.previous(reader, stale)?.map(|f| f as Arc<dyn Planes>),
-            Self::Same(frame) => Some(Arc::clone(frame)),
+            Self::Same(..) => None,
             Self::Slots { next, .. } => {
                 // `next` is one after the slot given last.
                 let Some(slot) = next.checked_sub(2) else { return Ok(None) };

@@ -127,6 +127,8 @@ pub fn show(
         .secs
         .iter()
         .enumerate()
+        // A token without text of its own stands nowhere in the answer either.
+        .filter(|(i, _)| !run.tokens[*i].text.is_empty())
         .filter_map(|(i, secs)| Some((x_of((*secs)?), i)))
         .filter(|(x, _)| rect.x_range().contains(*x))
         .collect();
@@ -157,7 +159,7 @@ pub fn show(
             let name = format!("Token {} on the axis: {} at {secs:.2} s", i + 1, run.tokens[i].text);
             WidgetInfo::selected(Role::Button, true, state.locked == Some(i), name)
         });
-        if response.hovered() {
+        if response.hovered() || response.has_focus() {
             commands.push(Command::Hover(Some(i)));
         }
         if response.clicked() {
@@ -173,10 +175,12 @@ pub fn show(
     if nowhere > 0 {
         notes.push(format!("{nowhere} look at words only"));
     }
-    let free = ends.iter().all(|end| *end < rect.right() - 120.0);
-    if !notes.is_empty() && free {
-        let at = rect.right_center() - Vec2::new(4.0, 0.0);
-        ui.painter().text(at, Align2::RIGHT_CENTER, notes.join(", "), FontId::proportional(10.0), theme::WEAK);
+    if !notes.is_empty() {
+        // Over the chips where there is no room beside them: what is left out is always said.
+        let galley = ui.painter().layout_no_wrap(notes.join(", "), FontId::proportional(10.0), theme::TEXT);
+        let at = Align2::RIGHT_CENTER.anchor_size(rect.right_center() - Vec2::new(4.0, 0.0), galley.size());
+        ui.painter().rect_filled(at.expand2(Vec2::new(4.0, 1.0)), 3, theme::PANEL);
+        ui.painter().galley(at.min, galley, theme::TEXT);
     }
 }
 
