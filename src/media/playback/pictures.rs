@@ -218,7 +218,8 @@ pub(super) fn run(shared: &Shared) {
             // One picture for all time says nothing of an end, nor does a still with a sound that has none.
             let fills = matches!(state.clip.audio, AudioSource::File { .. } | AudioSource::Noise { .. });
             let for_all_time = matches!(pictures, Pictures::Same(..));
-            if let Some(opened) = state.opened.as_mut().filter(|o| !backwards && !for_all_time && !(o.still && fills)) {
+            let endless = |o: &Opened| for_all_time || (o.still && fills);
+            if let Some(opened) = state.opened.as_mut().filter(|o| !backwards && !endless(o)) {
                 opened.counted = end_secs;
             }
             shared.set_bounds(&state, state.target_secs);
@@ -341,9 +342,8 @@ impl Pictures {
     /// The frame before the one that was given last.
     fn previous(&mut self, stale: &dyn Fn() -> bool) -> Result<Option<Arc<dyn Planes>>, MediaError> {
         Ok(match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Same(..) => None,
             Self::File(reader, back) => back.previous(reader, stale)?.map(|f| f as Arc<dyn Planes>),
-            Self::Same(..) => None,
             Self::Slots { next, .. } => {
                 // `next` is one after the slot given last.
                 let Some(slot) = next.checked_sub(2) else { return Ok(None) };
