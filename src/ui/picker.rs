@@ -16,11 +16,17 @@ use crate::state::{Download, DownloadStage, Model, State};
 /// Width of the sheet in points.
 const WIDTH: f32 = 580.0;
 
+/// The sheet's distance from the window's upper edge in points. It hangs there instead of sitting in the middle, so that
+/// nothing moves from under the pointer when the list of models arrives or grows.
+const TOP: f32 = 60.0;
+
 /// The sheet over everything else.
 pub fn show(ui: &Ui, state: &State, commands: &mut Vec<Command>) {
     let frame = theme::card().inner_margin(20).stroke(Stroke::new(1.0, theme::LINE));
     let height = ui.ctx().content_rect().height();
-    let modal = Modal::new(egui::Id::unique("models"))
+    let id = egui::Id::unique("models");
+    let modal = Modal::new(id)
+        .area(Modal::default_area(id).anchor(egui::Align2::CENTER_TOP, [0.0, TOP]))
         .backdrop_color(egui::Color32::from_black_alpha(150))
         .frame(frame)
         .show(ui.ctx(), |ui| {

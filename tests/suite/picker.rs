@@ -286,6 +286,10 @@ fn weights_are_held_as_chosen_and_smaller_where_memory_lacks() {
     w.until("the model", |s| dtype(s) == "f32");
     w.harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::L);
     w.until("the models", |s| s.models.open);
+    let place = |w: &Window| w.harness.get_by_role_and_label(egui::Role::ComboBox, "Weights as").rect();
+    let before = place(&w);
+    w.until("the list", |s| s.models.choices.is_some());
+    assert_eq!(place(&w), before, "the sheet moved under the pointer");
     let weights = |w: &mut Window| {
         w.harness.get_by_role_and_label(egui::Role::ComboBox, "Weights as").click();
         w.harness.run_steps(2);
