@@ -1,7 +1,7 @@
 //! What is seen and heard: one value that the player shows, the model is fed and the library files.
 //! Knows nothing of how files are decoded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,14 @@ pub enum FrameEdit {
 }
 
 impl ClipSpec {
+    /// The file that the clip is called by: its video, else its sound.
+    pub fn file(&self) -> Option<&Path> {
+        self.video.as_deref().or(match &self.audio {
+            AudioSource::File { path, .. } => Some(path),
+            AudioSource::Original { .. } | AudioSource::None | AudioSource::Noise { .. } => None,
+        })
+    }
+
     /// A video with its own sound.
     pub fn original(video: impl Into<PathBuf>) -> Self {
         Self { video: Some(video.into()), audio: AudioSource::Original { track: None }, ..Self::default() }

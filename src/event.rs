@@ -17,7 +17,7 @@ use crate::prompt::{Prompt, PromptText};
 use crate::provenance::Provenance;
 use crate::settings::{Decoding, Dtype, Sampling};
 use crate::spectrum::Spectrum;
-use crate::time::Span;
+use crate::time::{Span, level_for};
 
 /// One question about one clip.
 #[derive(Debug, Clone, PartialEq)]
@@ -209,13 +209,7 @@ impl Outline {
     /// however long the sound is.
     pub fn columns(&self, view: Span, columns: usize) -> Vec<f32> {
         let per_column = view.duration_secs() / columns.max(1) as f64;
-        // The coarsest level whose steps are no longer than half a column.
-        let mut step = self.step_secs.max(1e-9);
-        let mut level = 0;
-        while level + 1 < self.levels.len() && step * Self::FACTOR as f64 <= per_column / 2.0 {
-            step *= Self::FACTOR as f64;
-            level += 1;
-        }
+        let (level, step) = level_for(per_column, self.step_secs, Self::FACTOR, self.levels.len());
         let pairs = self.levels.get(level).map_or(&[][..], Vec::as_slice);
         let mut out = vec![0.0; 2 * columns];
         for column in 0..columns {

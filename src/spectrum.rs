@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::time::Span;
+use crate::time::{Span, level_for};
 
 /// The log-mel spectrum of a whole soundtrack, however long, at several levels of detail.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -67,13 +67,7 @@ impl Spectrum {
     /// below it; 0 where there is no sound. Costs a few steps per column, however long the sound is.
     pub fn columns(&self, view: Span, columns: usize) -> Vec<f32> {
         let per_column = view.duration_secs() / columns.max(1) as f64;
-        // The coarsest level whose steps are no longer than half a column.
-        let mut step = self.step_secs.max(1e-9);
-        let mut level = 0;
-        while level + 1 < self.levels.len() && step * Self::FACTOR as f64 <= per_column / 2.0 {
-            step *= Self::FACTOR as f64;
-            level += 1;
-        }
+        let (level, step) = level_for(per_column, self.step_secs, Self::FACTOR, self.levels.len());
         let codes = self.levels.get(level).map_or(&[][..], |l| l);
         let count = codes.len() / self.bins.max(1);
         let per_code = (Self::RANGE[1] - Self::RANGE[0]) / 255.0;

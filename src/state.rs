@@ -558,11 +558,7 @@ impl State {
 
     /// The name of the clip for the title line.
     pub fn title(&self) -> Option<String> {
-        let path = self.clip.video.as_deref().or(match &self.clip.audio {
-            AudioSource::File { path, .. } => Some(path.as_path()),
-            _ => None,
-        })?;
-        Some(file_name(path))
+        self.clip.file().map(file_name)
     }
 
     fn run_of(&mut self, epoch: u64) -> Option<&mut Run> {

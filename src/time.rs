@@ -28,3 +28,15 @@ impl Span {
         self.start_secs <= t_secs && t_secs < self.end_secs
     }
 }
+
+/// Of `levels` levels of detail, each `factor` times coarser than the one before from steps of `finest_secs` on: the
+/// coarsest whose steps are no longer than half of `column_secs`, and its step in seconds.
+pub fn level_for(column_secs: f64, finest_secs: f64, factor: usize, levels: usize) -> (usize, f64) {
+    let mut step = finest_secs.max(1e-9);
+    let mut level = 0;
+    while level + 1 < levels && step * factor as f64 <= column_secs / 2.0 {
+        step *= factor as f64;
+        level += 1;
+    }
+    (level, step)
+}

@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use super::App;
 use super::workers::{NEVER_SHOWN, spawn};
-use crate::clip::{AudioSource, ClipSpec};
+use crate::clip::ClipSpec;
 use crate::engine::worker::lower_priority;
 use crate::event::Event;
 use crate::export::overlay::{Overlay, PlacedMap, Written};
@@ -158,11 +158,7 @@ fn done(path: &Path, written: &Written) -> String {
 
 /// A file of that name in the folder of a clip.
 fn beside(clip: &ClipSpec, name: String) -> PathBuf {
-    let source = clip.video.as_deref().or(match &clip.audio {
-        AudioSource::File { path, .. } => Some(path.as_path()),
-        _ => None,
-    });
-    let folder = source.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty());
+    let folder = clip.file().and_then(Path::parent).filter(|p| !p.as_os_str().is_empty());
     let folder = folder.map_or_else(|| std::env::current_dir().unwrap_or_default(), Path::to_owned);
     std::path::absolute(folder.join(&name)).unwrap_or_else(|_| folder.join(name))
 }

@@ -1,13 +1,11 @@
 //! Reads the filmstrip's pictures on a thread of their own: what is in view now, coarse to fine; what no longer is, is
 //! dropped. Knows nothing of which pictures there are already, or of drawing.
 
-use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
-
+use crate::engine::mailbox::{Mailbox, Taken};
 use crate::engine::worker::lower_priority;
 use crate::event::Event;
 use crate::film::{FilmNews, FilmPicture, slot_secs};
@@ -32,99 +30,88 @@ pub(super) struct Wanted {
     pub(super) spacing_secs: f64,
 }
 
-/// The thread's mailbox; the thread ends with it.
+/// Has the thread read what is wanted last; the thread ends with it.
 #[derive(Default)]
-pub(super) struct FilmReader(Option<Sender<Wanted>>);
+pub(super) struct FilmReader(Option<Arc<Mailbox<Wanted>>>);
 
 impl FilmReader {
     /// Has pictures read; the thread is started with the first of them.
     pub(super) fn want(&mut self, wanted: Wanted, notify: impl Fn(Event) + Clone + Send + 'static) {
-        let sender = self.0.get_or_insert_with(|| {
-            let (sender, wants) = unbounded();
-            let report = notify.clone();
+        let wants = self.0.get_or_insert_with(|| {
+            let wants = Arc::new(Mailbox::default());
+            let (served, report) = (Arc::clone(&wants), notify.clone());
             super::workers::spawn("filmstrip", &notify, move || {
                 lower_priority();
-                serve(&wants, &report);
+                serve(&served, &report);
             });
-            sender
+            wants
         });
-        // Where the system gave no thread, that was said.
-        let _ = sender.send(wanted);
+        wants.put(|_| wanted);
+    }
+}
+
+impl Drop for FilmReader {
+    fn drop(&mut self) {
+        if let Some(wants) = &self.0 {
+            wants.close();
+        }
     }
 }
 
 /// Serves what is wanted until nobody can want any more.
-fn serve(wants: &Receiver<Wanted>, report: &dyn Fn(Event)) {
+fn serve(wants: &Mailbox<Wanted>, report: &dyn Fn(Event)) {
     let mut open: Option<(PathBuf, Thumbnails)> = None;
-    let mut newer = None;
     loop {
-        let wanted = match newer.take() {
-            Some(wanted) => wanted,
-            None => match wants.recv_timeout(IDLE) {
-                Ok(wanted) => wanted,
-                Err(RecvTimeoutError::Timeout) => {
-                    open = None;
-                    match wants.recv() {
-                        Ok(wanted) => wanted,
-                        Err(_) => return,
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            },
+        let wanted = match wants.take_within(IDLE) {
+            Taken::Value(wanted) => wanted,
+            Taken::Closed => return,
+            Taken::Late => {
+                open = None;
+                let Some(wanted) = wants.take() else { return };
+                wanted
+            }
         };
         if open.as_ref().is_none_or(|(path, _)| *path != wanted.path) {
             open = None;
         }
         let clip_id = wanted.clip_id;
         let tell = |news| report(Event::Film { clip_id, news });
-        match read(&mut open, wanted, wants, &tell) {
-            Ok(wanted) => newer = wanted,
-            Err(e) => {
-                open = None;
-                tell(FilmNews::Failed(e.to_string()));
-            }
+        if let Err(e) = read(&mut open, wanted, wants, &tell) {
+            open = None;
+            tell(FilmNews::Failed(e.to_string()));
         }
     }
 }
 
-/// Reads what is wanted; returns early with what is wanted instead.
+/// Reads what is wanted, until something else is.
 fn read(
     open: &mut Option<(PathBuf, Thumbnails)>,
     mut wanted: Wanted,
-    wants: &Receiver<Wanted>,
+    wants: &Mailbox<Wanted>,
     tell: &dyn Fn(FilmNews),
-) -> Result<Option<Wanted>, MediaError> {
-    let newer = RefCell::new(None);
-    let look = || loop {
-        match wants.try_recv() {
-            Ok(newest) => *newer.borrow_mut() = Some(newest),
-            Err(TryRecvError::Empty) => return false,
-            Err(TryRecvError::Disconnected) => return true,
-        }
-    };
+) -> Result<(), MediaError> {
     let (path, film) = if let Some(ready) = open.take() {
         open.insert(ready)
     } else {
         let film = Thumbnails::open(&wanted.path)?;
         open.insert((wanted.path.clone(), film))
     };
-    let path: &Path = path;
     wanted.slots.reverse();
     while let Some(slot) = wanted.slots.pop() {
         // What is on its way goes on where the newer view wants it, too.
         let stale =
-            || look() || newer.borrow().as_ref().is_some_and(|n: &Wanted| n.path != *path || !n.slots.contains(&slot));
+            || wants.look(|newer, closed| closed || newer.is_some_and(|n| n.path != *path || !n.slots.contains(&slot)));
         if let Some(picture) = film.near(slot_secs(slot), wanted.spacing_secs / 2.0, &stale)? {
             tell(FilmNews::Picture(Arc::new(shown(slot, picture))));
         }
-        if look() || newer.borrow().is_some() {
+        if wants.look(|newer, closed| closed || newer.is_some()) {
             break;
         }
         if film.key_gap_secs() > RARE_KEYS * wanted.spacing_secs {
             wanted.slots.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
         }
     }
-    Ok(newer.into_inner())
+    Ok(())
 }
 
 /// A picture in the colours it is shown in.
@@ -140,6 +127,7 @@ fn shown(slot: u64, Thumbnail { mut image, pts_secs, exact, hdr }: Thumbnail) ->
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::process::Command;
     use std::sync::Mutex;
 
@@ -166,11 +154,9 @@ mod tests {
         let path = clip(folder.path());
         let broken = folder.path().join("broken.mp4");
         std::fs::write(&broken, "nothing").expect("a file");
-        let (sender, wants) = unbounded();
-        sender.send(wanted(1, &broken, 0..3)).expect("room");
-        let sender = Mutex::new(Some(sender));
+        let wants = Mailbox::default();
+        wants.put(|_| wanted(1, &broken, 0..3));
         let told = Mutex::new(Vec::new());
-        let want = |w| sender.lock().expect("lock").as_ref().map(|s| s.send(w));
         let report = |event| {
             let Event::Film { clip_id, news } = event else { return };
             let slot = match news {
@@ -179,10 +165,10 @@ mod tests {
             };
             told.lock().expect("lock").push((clip_id, slot));
             match (clip_id, slot) {
-                (1, None) => drop(want(wanted(2, &path, 0..20))),
+                (1, None) => wants.put(|_| wanted(2, &path, 0..20)),
                 // Twenty are wanted; after the second of them, only three others are, and after these no more.
-                (2, Some(1)) => drop(want(wanted(3, &path, 15..18))),
-                (3, Some(17)) => drop(sender.lock().expect("lock").take()),
+                (2, Some(1)) => wants.put(|_| wanted(3, &path, 15..18)),
+                (3, Some(17)) => wants.close(),
                 _ => {}
             }
         };

@@ -1,6 +1,6 @@
-//! What was computed about long sounds, on disk, so that it is computed once: outlines and spectra. Files are named by what they are of (path, size, time of change, and what is done to it); all share
-//! one bounded folder, from which the oldest are dropped. Knows nothing of how any of it is made or drawn; a file that
-//! cannot be read is no file.
+//! What was computed about long sounds, on disk, so that it is computed once: outlines and spectra. Files are named by
+//! what they are of (path, size, time of change, and what is done to it); all share one bounded folder, from which the
+//! oldest are dropped. Knows nothing of how any of it is made or drawn; a file that cannot be read is no file.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

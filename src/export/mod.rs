@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::event::{Answer, ModelInfo, Request};
 use crate::fed::Fed;
+use crate::media::Unfinished;
 
 pub use attention::attention_file;
 
@@ -37,12 +38,10 @@ pub fn case_files(request: &Request, answer: &Answer, fed: &Fed, model: &ModelIn
 
 /// Writes a file whole or not at all: into a temporary neighbour that takes its place when complete.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut std::fs::File) -> Result<()>) -> Result<()> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = || format!("cannot write {}", path.display());
-    let mut file = readable_by_others().tempfile_in(dir).with_context(failed)?;
-    write(file.as_file_mut()).with_context(failed)?;
-    file.persist(path).map_err(|e| e.error).with_context(failed)?;
-    Ok(())
+    let mut file = Unfinished::beside(path).with_context(failed)?;
+    write(file.file_mut()).with_context(failed)?;
+    file.finish(path).with_context(failed)
 }
 
 /// Writes `[height, width, 4]` bytes of RGBA as a PNG, whole or not at all.
@@ -55,16 +54,4 @@ pub fn write_png(path: &Path, [width, height]: [u32; 2], rgba: &[u8]) -> Result<
         writer.write_image_data(rgba)?;
         Ok(writer.finish()?)
     })
-}
-
-/// Temporary files are private by default; results are made like any other file, as the umask says.
-fn readable_by_others() -> tempfile::Builder<'static, 'static> {
-    #[allow(unused_mut, reason = "only Unix has modes to set")]
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder
 }

@@ -22,7 +22,7 @@ use crate::provenance::{AudioLine, Provenance};
 use crate::settings::{Sampling, View};
 use crate::time::Span;
 
-use pictures::Pictures;
+use pictures::{Extent, Pictures, SAME_SECS};
 use sound::{SOUND, Sound, stop_if};
 
 /// Longest part that is drawn beside an answer on the command line, in seconds; a longer clip is cut here.
@@ -87,13 +87,13 @@ impl<'a> PlacedMap<'a> {
         self.scales.audio(self.quantile)
     }
 
-    /// The instant of the frame whose grid step holds most attention, in seconds.
-    fn strongest_secs(&self) -> Option<f64> {
+    /// The instant of the frame within `span` whose grid step holds most attention, in seconds.
+    fn strongest_secs(&self, span: Span) -> Option<f64> {
         let grid = self.provenance.videos.first()?;
         let steps = self.map.videos.first()?.chunks((grid.rows * grid.cols).max(1));
-        let sums = steps.map(|s| s.iter().sum::<f32>()).enumerate();
-        let (step, _) = sums.max_by(|a, b| a.1.total_cmp(&b.1))?;
-        Some(grid.steps.get(step)?.pts_secs[0])
+        let sums = grid.steps.iter().map(|s| s.pts_secs[0]).zip(steps.map(|s| s.iter().sum::<f32>()));
+        let drawn = sums.filter(|(secs, _)| *secs < span.end_secs);
+        drawn.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(secs, _)| secs)
     }
 }
 
@@ -142,8 +142,9 @@ pub fn overlay_files(
     let placed = PlacedMap::new(&answer.mean_attention(), &answer.provenance);
     let mut what = Overlay { clip, sampling, map: Some(&placed), span: None };
     let Some(span) = what.whole(&|| false)? else { return Ok(None) };
-    what.span = Some(Span::new(span.start_secs, span.end_secs.min(span.start_secs + MOST_SECS)));
-    let (written, rgba) = what.write(video, placed.strongest_secs(), &|| false, &mut |_| {})?;
+    let span = Span::new(span.start_secs, span.end_secs.min(span.start_secs + MOST_SECS));
+    what.span = Some(span);
+    let (written, rgba) = what.write(video, placed.strongest_secs(span), &|| false, &mut |_| {})?;
     write_png(still, written.size, &rgba)?;
     Ok(Some(written))
 }
@@ -154,14 +155,14 @@ impl Overlay<'_> {
     /// # Errors
     /// When a file cannot be read, or has no end.
     pub fn whole(&self, cancel: &dyn Fn() -> bool) -> Result<Option<Span>> {
-        let pictures = Pictures::open(self.clip, self.sampling, None, cancel)?;
         let start = self.clip.start_secs.unwrap_or(0.0);
         // Another sound is cut to the picture's length; a still lasts as long as its sound.
-        let mut end = pictures.end_secs();
-        if end.is_none() {
-            end = sound::end_secs(self.clip, cancel)?;
-        }
-        let Some(end) = end.or(pictures.exist().then_some(start + STILL_SECS)) else { return Ok(None) };
+        let end = match Extent::of(self.clip, cancel)? {
+            Extent::Until(end) => Some(end),
+            Extent::Endless => Some(sound::end_secs(self.clip, cancel)?.unwrap_or(start + STILL_SECS)),
+            Extent::None => sound::end_secs(self.clip, cancel)?,
+        };
+        let Some(end) = end else { return Ok(None) };
         let end = self.clip.end_secs.unwrap_or(f64::INFINITY).min(end);
         if !end.is_finite() {
             bail!("this clip has no end of its own: choose the part to write");
@@ -170,7 +171,7 @@ impl Overlay<'_> {
     }
 
     /// Writes the video at the clip's own size and frame rate, the sound's lane below it: whole or not at all. Returns
-    /// what was written and the RGBA pixels of the frame nearest to `still_secs` (by default the first one). `cancel` is
+    /// what was written and the RGBA pixels of the first frame that shows what is on screen at `still_secs` (by default the first). `cancel` is
     /// asked before every frame, `progress` is told after it.
     ///
     /// # Errors
@@ -203,7 +204,7 @@ impl Overlay<'_> {
         let step = f64::from(fps.1) / f64::from(fps.0);
         let all = ((span.duration_secs() / step).round() as usize).max(1);
         let wanted = still_secs.unwrap_or(span.start_secs);
-        let mut best: Option<(f64, Vec<u8>)> = None;
+        let (mut still, mut settled) = (Vec::new(), false);
         let bytes = canvas[0] as usize * canvas[1] as usize * 4;
         for done in 0..all {
             stop_if(cancel)?;
@@ -222,15 +223,16 @@ impl Overlay<'_> {
                 // Beside its pictures, so that neither waits for the other in memory.
                 encoder.push_audio(&sound.until((t + step).min(span.end_secs))?)?;
             }
-            if best.as_ref().is_none_or(|(at, _)| (t - wanted).abs() < (at - wanted).abs()) {
-                best = Some((t, rgba));
+            if !settled {
+                settled = t + SAME_SECS >= wanted;
+                still = rgba;
             }
             progress(Progress { done: done + 1, all });
         }
         let written =
             Written { video_encoder: encoder.video_encoder(), audio_encoder: encoder.audio_encoder(), size: canvas };
         encoder.finish()?;
-        Ok((written, best.map(|(_, rgba)| rgba).unwrap_or_default()))
+        Ok((written, still))
     }
 
     /// The pixels of the sound's lane, `[LANE, width, 4]`: waveform with the audio tokens' attention. `None` for a clip
@@ -270,5 +272,23 @@ fn push_lane(rgba: &mut Vec<u8>, lane: &[u8], width: u32, at: f64) {
         let start = rgba.len();
         rgba.extend_from_slice(row);
         rgba[start + head * 4..start + (head + 2).min(width as usize) * 4].fill(255);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provenance::{GridStep, VideoGrid};
+
+    #[test]
+    fn the_strongest_frame_is_one_that_is_drawn() {
+        let step = |t: f64| GridStep { pts_secs: [t, t + 0.5], nominal: Span::new(t, t + 1.0) };
+        let steps = [0.0, 300.0, 700.0].map(step).to_vec();
+        let videos = vec![VideoGrid { steps, rows: 1, cols: 1, resized: [28, 28] }];
+        let provenance = Provenance { videos, ..Provenance::default() };
+        let heat = HeatMap { videos: vec![vec![0.1, 0.2, 0.7]], ..HeatMap::default() };
+        let placed = PlacedMap::of(heat, &provenance, OverlayStyle::default(), 1.0);
+        assert_eq!(placed.strongest_secs(Span::new(0.0, 800.0)), Some(700.0));
+        assert_eq!(placed.strongest_secs(Span::new(0.0, 600.0)), Some(300.0));
     }
 }

@@ -70,8 +70,6 @@ pub struct Encoder {
     path: PathBuf,
     // Closed before the temporary file is renamed or removed.
     output: Option<Output>,
-    temporary: tempfile::NamedTempFile,
-    /// Also removed when the process is told to end.
     unfinished: Unfinished,
     video: VideoTrack,
     audio: Option<AudioTrack>,
@@ -130,11 +128,9 @@ impl Encoder {
         if audio.is_some_and(|a| !(4_000..=384_000).contains(&a.rate) || !(1..=2).contains(&a.channels)) {
             return Err(bad("sound must have 1 or 2 channels and 4,000 to 384,000 samples per second"));
         }
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary =
-            temporary_in(folder).map_err(|e| MediaError::Encode { path: path.to_owned(), detail: e.to_string() })?;
-        let unfinished = Unfinished::new(temporary.path());
-        let Some(name) = temporary.path().to_str() else {
+        let unfinished = Unfinished::beside(path)
+            .map_err(|e| MediaError::Encode { path: path.to_owned(), detail: e.to_string() })?;
+        let Some(name) = unfinished.path().to_str() else {
             return Err(bad("its folder's name is not valid UTF-8; choose another folder"));
         };
         raw::clear_last_line();
@@ -154,7 +150,7 @@ impl Encoder {
         }
         output.write_header_with(options).map_err(failed)?;
         log::debug!("writing {} with {}", path.display(), video.name);
-        Ok(Self { path: path.to_owned(), output: Some(output), temporary, unfinished, video, audio })
+        Ok(Self { path: path.to_owned(), output: Some(output), unfinished, video, audio })
     }
 
     /// The video encoder that was chosen, such as `libx264`.
@@ -227,11 +223,9 @@ impl Encoder {
         };
         end().map_err(|e| in_file(&self.path, e))?;
         drop(output);
-        self.temporary
-            .persist(&self.path)
-            .map_err(|e| MediaError::Encode { path: self.path.clone(), detail: e.error.to_string() })?;
-        drop(self.unfinished);
-        Ok(())
+        self.unfinished
+            .finish(&self.path)
+            .map_err(|e| MediaError::Encode { path: self.path.clone(), detail: e.to_string() })
     }
 }
 
@@ -250,18 +244,6 @@ fn not_made(path: &Path, wanted: &[&str], error: ffmpeg::Error) -> MediaError {
 
 fn in_file(path: &Path, error: ffmpeg::Error) -> MediaError {
     MediaError::Encode { path: path.to_owned(), detail: raw::describe(error) }
-}
-
-fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".modalens-").suffix(".part");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The result is an ordinary file: as readable as the user's umask says.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
 }
 
 /// Sends everything the encoder has ready to the file.

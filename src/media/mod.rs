@@ -41,6 +41,7 @@ pub use reader::{MAX_PIXELS, VideoReader};
 pub use sample::{Intake, MAX_AUDIO_SECS, sample_clip, sample_clip_with};
 pub use soundtrack::Soundtrack;
 pub use thumbnails::{Thumbnail, Thumbnails};
+pub use unfinished::Unfinished;
 
 /// FFmpeg's version, as the libraries that are loaded say it.
 pub fn ffmpeg_version() -> String {

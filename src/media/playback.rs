@@ -7,22 +7,24 @@
 
 mod output;
 mod pictures;
+mod shared;
 mod sound;
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::clock::{Clock, SystemClock};
 use super::error::MediaError;
 use super::mixer::Transport;
 use super::reader::EPSILON_SECS;
-use crate::clip::{AudioSource, ClipSpec, FrameEdit, SoundEdit};
+use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 use crate::frame::Planes;
 use crate::settings::Sampling;
 use crate::time::Span;
+
+use shared::{Opened, Shared, State};
 
 pub use output::{ManualOutput, Output};
 
@@ -58,127 +60,6 @@ pub enum MediaEvent {
 pub struct Playback {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-}
-
-struct Shared {
-    transport: Arc<Transport>,
-    clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-    wake_picture: Condvar,
-    wake_sound: Condvar,
-    notify: Box<dyn Fn(MediaEvent) + Send + Sync>,
-}
-
-#[allow(clippy::struct_excessive_bools, reason = "independent facts, each read by one thread")]
-struct State {
-    clip: ClipSpec,
-    sampling: Sampling,
-    quit: bool,
-    /// Counts seeks; frames and sound of older ones are stale.
-    seek: u64,
-    target_secs: f64,
-    /// The seek is one of many while a hand moves: any near frame will do at first, and time stands.
-    rough: bool,
-    /// Seconds of the clip per second of playing; negative runs backwards, without sound.
-    speed: f64,
-    /// What is played again and again.
-    repeat: Option<Span>,
-    /// The video's own sound is heard in place of the clip's.
-    own_sound: bool,
-    /// Counts changes of the picture's source.
-    picture_version: u64,
-    /// Counts what the sound thread has to do: seeks and soundtracks.
-    sound_version: u64,
-    keep_time: bool,
-    /// What opening found out; `None` before.
-    opened: Option<Opened>,
-    sound_duration_secs: Option<f64>,
-    queue: VecDeque<Arc<dyn Planes>>,
-    picture_done: bool,
-    shown: Option<Arc<dyn Planes>>,
-    shown_seek: u64,
-    last_position: (u64, f64),
-    /// How late frames were taken while playing, in seconds of playing, newest last.
-    late_secs: VecDeque<f64>,
-    /// How far the time that was heard lay outside the shown frame's own time whenever a frame was asked for while
-    /// playing, in seconds of playing, newest last.
-    off_secs: VecDeque<f64>,
-    /// How long the frame that was shown before lasted, in seconds.
-    frame_secs: f64,
-    error: Option<String>,
-    output: &'static str,
-}
-
-/// Lengths by the picture's file, in seconds; `None` for stills, sound alone and raw streams.
-#[derive(Clone, Copy, Default)]
-struct Opened {
-    /// Of everything in it.
-    whole: Option<f64>,
-    /// Of its picture.
-    picture: Option<f64>,
-    /// Where the frames turned out to end, for files that do not say.
-    counted: Option<f64>,
-    /// Whether it is a still.
-    still: bool,
-}
-
-impl State {
-    fn duration_secs(&self) -> Option<f64> {
-        let opened = self.opened.unwrap_or_default();
-        // A soundtrack of its own may outlast the picture; another one is cut to it.
-        let by_picture = match self.clip.audio {
-            AudioSource::Original { .. } => opened.whole.or(opened.picture),
-            AudioSource::None | AudioSource::File { .. } | AudioSource::Noise { .. } => opened.picture.or(opened.whole),
-        };
-        by_picture.or(self.sound_duration_secs).or(opened.counted)
-    }
-
-    /// Where playing stops that starts at `from_secs`: at the end of the loop, of the used part, or of everything.
-    fn stop_secs(&self, from_secs: f64) -> f64 {
-        let all = self.duration_secs().unwrap_or(f64::INFINITY);
-        let before = |end: &f64| from_secs < end - 1e-3;
-        let end = self.repeat.map(|l| l.end_secs).filter(before).or(self.clip.end_secs.filter(before));
-        end.map_or(all, |end| end.min(all))
-    }
-
-    /// Where playing backwards stops that starts at `from_secs`.
-    fn start_secs(&self, from_secs: f64) -> f64 {
-        let after = |start: &f64| from_secs > start - 1e-3;
-        self.repeat.map(|l| l.start_secs).filter(after).unwrap_or(0.0)
-    }
-
-    /// The clip whose sound is heard: the clip, or the same with the video's own sound.
-    fn heard(&self) -> ClipSpec {
-        let mut clip = self.clip.clone();
-        if self.own_sound && clip.video.is_some() {
-            (clip.audio, clip.sound) = (AudioSource::Original { track: None }, SoundEdit::default());
-        }
-        clip
-    }
-
-    fn backwards(&self) -> bool {
-        self.speed < 0.0
-    }
-
-    /// Logs how far `t_secs` lies outside the shown frame's own time. Nothing is known before the first frame after a
-    /// seek, and backwards, where frames are shown until they are over, nothing is logged.
-    fn log_offset(&mut self, t_secs: f64) {
-        let Some(shown) = self.shown.as_ref().filter(|_| self.shown_seek == self.seek && !self.backwards()) else {
-            return;
-        };
-        let start = shown.pts_secs();
-        match self.queue.front() {
-            Some(next) => self.frame_secs = next.pts_secs() - start,
-            // The last frame stands, and so does one for all time.
-            None if self.picture_done => return,
-            None => {}
-        }
-        let off = (start - t_secs).max(t_secs - start - self.frame_secs).max(0.0);
-        self.off_secs.push_back(off / self.speed);
-        if self.off_secs.len() > LOGGED {
-            self.off_secs.pop_front();
-        }
-    }
 }
 
 impl Playback {
@@ -570,67 +451,5 @@ impl Drop for Playback {
             // A thread that panicked has said so already; there is nothing to add while closing.
             let _ = thread.join();
         }
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn seek_to(&self, state: &mut State, t_secs: f64) {
-        state.seek += 1;
-        self.transport.wanted_seek.store(state.seek, Ordering::Release);
-        state.target_secs = t_secs;
-        state.sound_version += 1;
-        state.keep_time = false;
-        state.queue.clear();
-        state.picture_done = false;
-        self.set_bounds(state, t_secs);
-        self.wake_picture.notify_all();
-        self.wake_sound.notify_all();
-    }
-
-    /// Takes frames out of a queue that nobody looks at: those whose successor is due already. Returns how long until
-    /// there is one, zero when there was; `None` when time does not run that way or no frame follows.
-    fn drop_overdue(&self, state: &mut State) -> Option<Duration> {
-        if !self.transport.playing.load(Ordering::Acquire) || state.backwards() || state.picture_done {
-            return None;
-        }
-        let next = state.queue.get(1)?.pts_secs();
-        // Until the sound has begun, time stands.
-        let at = self.transport.position(state.seek, self.clock.now_secs()).unwrap_or(state.target_secs);
-        if next <= at + EPSILON_SECS {
-            state.queue.pop_front();
-            return Some(Duration::ZERO);
-        }
-        Some(Duration::from_secs_f64(((next - at) / state.speed).clamp(0.001, 0.1)))
-    }
-
-    /// Tells the mixer where time that runs from `from_secs` stops.
-    fn set_bounds(&self, state: &State, from_secs: f64) {
-        let (start, stop) = (state.start_secs(from_secs), state.stop_secs(from_secs));
-        self.transport.set_start(start);
-        self.transport.set_stop(stop);
-        let looping = state.repeat.is_some_and(|l| {
-            let end = l.end_secs.min(state.duration_secs().unwrap_or(f64::INFINITY));
-            if state.backwards() { start == l.start_secs && from_secs > start - 1e-3 } else { stop == end }
-        });
-        self.transport.looping.store(looping, Ordering::Release);
-    }
-
-    /// At the end of a loop: goes to its beginning. False when there is none to go on with.
-    fn loop_back(&self, state: &mut State) -> bool {
-        let looping = self.transport.looping.load(Ordering::Acquire);
-        let Some(span) = state.repeat.filter(|_| looping) else { return false };
-        let to = if state.backwards() { span.end_secs } else { span.start_secs };
-        self.seek_to(state, to);
-        true
-    }
-
-    fn fail(&self, error: &MediaError) {
-        let line = error.to_string();
-        self.lock().error = Some(line.clone());
-        (self.notify)(MediaEvent::Failed(line));
     }
 }

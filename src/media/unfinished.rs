@@ -1,7 +1,9 @@
-//! Removes unfinished files when the process is told to end (Ctrl-C, a closed terminal, `kill`): what is dropped on the
-//! way out is removed anyway. Knows nothing of what is in the files; does nothing where there are no such signals.
+//! Files on their way to a name: temporary neighbours that take it when they are complete, and are removed when they are
+//! dropped before, or the process is told to end (Ctrl-C, a closed terminal, `kill`). Knows nothing of what is in them.
 
 use std::ffi::{CString, c_char};
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::ptr::null_mut;
 use std::sync::Once;
@@ -12,12 +14,59 @@ const MOST: usize = 32;
 /// Their names, as the system wants them. A name is never freed: a signal may come while it is being read.
 static NAMES: [AtomicPtr<c_char>; MOST] = [const { AtomicPtr::new(null_mut()) }; MOST];
 
-/// A file that is removed if the process is told to end before this is dropped.
-pub(crate) struct Unfinished(Option<&'static AtomicPtr<c_char>>);
+/// A file that is not complete yet.
+#[derive(Debug)]
+pub struct Unfinished {
+    // Removed before the note about it is taken back.
+    file: tempfile::NamedTempFile,
+    _note: Note,
+}
 
 impl Unfinished {
-    /// Takes note of a file.
-    pub(crate) fn new(path: &Path) -> Self {
+    /// A new file in the folder of `target`, whose name it is to take.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn beside(target: &Path) -> io::Result<Self> {
+        let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".modalens-").suffix(".part");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // The result is an ordinary file: as readable as the user's umask says.
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(folder)?;
+        let note = Note::new(file.path());
+        Ok(Self { file, _note: note })
+    }
+
+    /// Where it is for now.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// To write into it.
+    pub fn file_mut(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Gives it the name, in the place of what has it.
+    ///
+    /// # Errors
+    /// When the system refuses; then nothing is left of it.
+    pub fn finish(self, target: &Path) -> io::Result<()> {
+        self.file.persist(target).map(drop).map_err(|e| e.error)
+    }
+}
+
+/// Has a file removed if the process is told to end before this is dropped; does nothing where there are no such signals.
+#[derive(Debug)]
+struct Note(Option<&'static AtomicPtr<c_char>>);
+
+impl Note {
+    fn new(path: &Path) -> Self {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(install);
         let Ok(name) = CString::new(path.as_os_str().as_encoded_bytes()) else { return Self(None) };
@@ -29,7 +78,7 @@ impl Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for Note {
     fn drop(&mut self) {
         if let Some(slot) = self.0 {
             slot.store(null_mut(), Ordering::Release);

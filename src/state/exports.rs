@@ -108,11 +108,8 @@ impl State {
     /// The name that is proposed for a file about this clip: the clip's, what it shows, and the part.
     pub fn export_name(&self) -> String {
         let clip = self.run.as_ref().map_or(&self.clip, |run| &run.clip);
-        let source = clip.video.as_deref().or(match &clip.audio {
-            crate::clip::AudioSource::File { path, .. } => Some(path.as_path()),
-            _ => None,
-        });
-        let stem = source.and_then(Path::file_stem).map_or_else(|| "clip".to_owned(), |s| s.to_string_lossy().into());
+        let stem =
+            clip.file().and_then(Path::file_stem).map_or_else(|| "clip".to_owned(), |s| s.to_string_lossy().into());
         let token = self.focus().map_or_else(String::new, |t| format!(" token {}", t + 1));
         let part = self.export_span().map_or_else(String::new, |s| format!(" {:.2}-{:.2} s", s.start_secs, s.end_secs));
         format!("{stem} attention{token}{part}.mp4")

@@ -1,6 +1,6 @@
-//! The time lanes: small pictures, the answer's tokens, attention over the video's steps, the waveform and the log-mel with the sound's attention, all on
-//! one axis with the playhead. Click or drag seeks, Shift+drag selects, the wheel zooms, Shift+wheel
-//! pans. Knows nothing of playback.
+//! The time lanes: small pictures, the answer's tokens, attention over the video's steps, the waveform and the log-mel
+//! with the sound's attention, all on one axis with the playhead. Click or drag seeks, Shift+drag selects, the wheel
+//! zooms, Shift+wheel pans. Knows nothing of playback.
 
 mod tokens;
 

@@ -359,6 +359,12 @@ fn answer_tokens_stand_on_the_axis_and_lanes_fold() {
     w.click("Tokens lane");
     assert!(!w.state().view.folded[1]);
     assert!(w.harness.query_all_by_label_contains("on the axis").next().is_some());
+    let height = |w: &Window, name: &str| w.harness.get_by_label(name).rect().height();
+    let sound = height(&w, "Sound lane");
+    w.click("Log-mel lane");
+    w.harness.run_steps(2);
+    assert!(height(&w, "Sound lane") > sound + 10.0, "{sound} before");
+    w.click("Log-mel lane");
     for name in ["Pictures lane", "Video lane", "Sound lane", "Log-mel lane"] {
         w.click(name);
     }

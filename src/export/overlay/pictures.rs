@@ -12,22 +12,16 @@ use crate::media::{RgbaFrame, VideoReader, probe, sample_clip};
 use crate::settings::Sampling;
 
 /// Two times closer than this are the same: containers round to milliseconds.
-const SAME_SECS: f64 = 2e-3;
+pub(super) const SAME_SECS: f64 = 2e-3;
 
 /// The pictures of a clip as they are shown: what the frame edit makes of the file.
 pub(super) enum Pictures {
     /// No picture.
     None,
     /// Frames of a file, in order.
-    File {
-        reader: Box<VideoReader>,
-        shown: Box<dyn Planes>,
-        next: Option<Box<dyn Planes>>,
-        end_secs: Option<f64>,
-        fps: f64,
-    },
+    File { reader: Box<VideoReader>, shown: Box<dyn Planes>, next: Option<Box<dyn Planes>>, fps: f64 },
     /// Frames held in memory (shuffled, or one for all time), each shown from its time on.
-    List { frames: Vec<Box<dyn Planes>>, end_secs: Option<f64>, fps: f64 },
+    List { frames: Vec<Box<dyn Planes>>, fps: f64 },
 }
 
 impl Pictures {
@@ -41,17 +35,6 @@ impl Pictures {
         let Some(path) = &clip.video else { return Ok(Self::None) };
         let about = probe(path)?;
         let Some(video) = &about.video else { return Ok(Self::None) };
-        let end_secs = match &clip.audio {
-            // A still lasts as long as its sound.
-            _ if about.still => None,
-            AudioSource::Original { .. } if about.duration_secs.is_some() => about.duration_secs,
-            // Another sound is cut to the picture, not to what else the file has.
-            _ => match VideoReader::open(path)?.end_secs() {
-                // A raw stream says no length: its frames are counted.
-                None => counted_end(path, video.fps, cancel)?,
-                end => end,
-            },
-        };
         let fps = video.fps.filter(|_| !about.still).unwrap_or(Self::STILL_FPS);
         if matches!(clip.frames, FrameEdit::Shuffle { .. } | FrameEdit::Reverse) {
             // What the model got, in the order it got it.
@@ -60,7 +43,7 @@ impl Pictures {
             let sampled = sampled.video.context("the clip has no frames")?;
             let held = |(f, t): (RgbImage, f64)| Box::new(RgbaFrame::from_rgb(&f, t, video.light)) as Box<dyn Planes>;
             let frames = sampled.frames.into_iter().zip(sampled.pts_secs).map(held).collect();
-            return Ok(Self::List { frames, end_secs, fps });
+            return Ok(Self::List { frames, fps });
         }
         let mut reader = VideoReader::open(path)?;
         let first = if clip.frames == FrameEdit::Freeze {
@@ -79,10 +62,10 @@ impl Pictures {
             FrameEdit::Freeze => Box::new(first),
             _ => {
                 let next = reader.next_frame()?.map(|f| Box::new(f) as _);
-                return Ok(Self::File { reader: Box::new(reader), shown: Box::new(first), next, end_secs, fps });
+                return Ok(Self::File { reader: Box::new(reader), shown: Box::new(first), next, fps });
             }
         };
-        Ok(Self::List { frames: vec![for_all_time], end_secs, fps })
+        Ok(Self::List { frames: vec![for_all_time], fps })
     }
 
     /// Frames per second where the pictures have none of their own: what a moving playhead needs.
@@ -92,14 +75,6 @@ impl Pictures {
 
     pub(super) fn exist(&self) -> bool {
         !matches!(self, Self::None)
-    }
-
-    /// Where they end by the file's word.
-    pub(super) fn end_secs(&self) -> Option<f64> {
-        match self {
-            Self::None => None,
-            Self::File { end_secs, .. } | Self::List { end_secs, .. } => *end_secs,
-        }
     }
 
     /// Frame rate of the overlay video: the file's own.
@@ -142,6 +117,40 @@ impl Pictures {
                 Ok(Some((&**shown, pts)))
             }
         }
+    }
+}
+
+/// Whether a clip has pictures, and where they end, without decoding them where the file says it.
+pub(super) enum Extent {
+    /// There are none.
+    None,
+    /// One for as long as it is wanted: a still.
+    Endless,
+    /// A film that ends at this time, in seconds.
+    Until(f64),
+}
+
+impl Extent {
+    /// The extent of a clip's pictures.
+    pub(super) fn of(clip: &ClipSpec, cancel: &dyn Fn() -> bool) -> Result<Self> {
+        let Some(path) = &clip.video else { return Ok(Self::None) };
+        let about = probe(path)?;
+        let Some(video) = &about.video else { return Ok(Self::None) };
+        if about.still {
+            return Ok(Self::Endless);
+        }
+        // Another sound is cut to the picture, not to what else the file has.
+        let whole = about.duration_secs.filter(|_| matches!(clip.audio, AudioSource::Original { .. }));
+        let end = match whole {
+            None => VideoReader::open(path)?.end_secs(),
+            whole => whole,
+        };
+        // A raw stream says no length: its frames are counted.
+        let end = match end {
+            None => counted_end(path, video.fps, cancel)?,
+            end => end,
+        };
+        Ok(end.map_or(Self::None, Self::Until))
     }
 }
 

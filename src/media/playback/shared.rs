@@ -1,0 +1,200 @@
+//! What a playback's threads share: where it is, what was asked for, the frames that are ready. Knows nothing of how frames
+//! and sound are made.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{LOGGED, MediaEvent};
+use crate::clip::{AudioSource, ClipSpec, SoundEdit};
+use crate::frame::Planes;
+use crate::media::clock::Clock;
+use crate::media::error::MediaError;
+use crate::media::mixer::Transport;
+use crate::media::reader::EPSILON_SECS;
+use crate::settings::Sampling;
+use crate::time::Span;
+
+pub(super) struct Shared {
+    pub(super) transport: Arc<Transport>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) state: Mutex<State>,
+    pub(super) wake_picture: Condvar,
+    pub(super) wake_sound: Condvar,
+    pub(super) notify: Box<dyn Fn(MediaEvent) + Send + Sync>,
+}
+
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each read by one thread")]
+pub(super) struct State {
+    pub(super) clip: ClipSpec,
+    pub(super) sampling: Sampling,
+    pub(super) quit: bool,
+    /// Counts seeks; frames and sound of older ones are stale.
+    pub(super) seek: u64,
+    pub(super) target_secs: f64,
+    /// The seek is one of many while a hand moves: any near frame will do at first, and time stands.
+    pub(super) rough: bool,
+    /// Seconds of the clip per second of playing; negative runs backwards, without sound.
+    pub(super) speed: f64,
+    /// What is played again and again.
+    pub(super) repeat: Option<Span>,
+    /// The video's own sound is heard in place of the clip's.
+    pub(super) own_sound: bool,
+    /// Counts changes of the picture's source.
+    pub(super) picture_version: u64,
+    /// Counts what the sound thread has to do: seeks and soundtracks.
+    pub(super) sound_version: u64,
+    pub(super) keep_time: bool,
+    /// What opening found out; `None` before.
+    pub(super) opened: Option<Opened>,
+    pub(super) sound_duration_secs: Option<f64>,
+    pub(super) queue: VecDeque<Arc<dyn Planes>>,
+    pub(super) picture_done: bool,
+    pub(super) shown: Option<Arc<dyn Planes>>,
+    pub(super) shown_seek: u64,
+    pub(super) last_position: (u64, f64),
+    /// How late frames were taken while playing, in seconds of playing, newest last.
+    pub(super) late_secs: VecDeque<f64>,
+    /// How far the time that was heard lay outside the shown frame's own time whenever a frame was asked for while
+    /// playing, in seconds of playing, newest last.
+    pub(super) off_secs: VecDeque<f64>,
+    /// How long the frame that was shown before lasted, in seconds.
+    pub(super) frame_secs: f64,
+    pub(super) error: Option<String>,
+    pub(super) output: &'static str,
+}
+
+/// Lengths by the picture's file, in seconds; `None` for stills, sound alone and raw streams.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Opened {
+    /// Of everything in it.
+    pub(super) whole: Option<f64>,
+    /// Of its picture.
+    pub(super) picture: Option<f64>,
+    /// Where the frames turned out to end, for files that do not say.
+    pub(super) counted: Option<f64>,
+    /// Whether it is a still.
+    pub(super) still: bool,
+}
+
+impl State {
+    pub(super) fn duration_secs(&self) -> Option<f64> {
+        let opened = self.opened.unwrap_or_default();
+        // A soundtrack of its own may outlast the picture; another one is cut to it.
+        let by_picture = match self.clip.audio {
+            AudioSource::Original { .. } => opened.whole.or(opened.picture),
+            AudioSource::None | AudioSource::File { .. } | AudioSource::Noise { .. } => opened.picture.or(opened.whole),
+        };
+        by_picture.or(self.sound_duration_secs).or(opened.counted)
+    }
+
+    /// Where playing stops that starts at `from_secs`: at the end of the loop, of the used part, or of everything.
+    pub(super) fn stop_secs(&self, from_secs: f64) -> f64 {
+        let all = self.duration_secs().unwrap_or(f64::INFINITY);
+        let before = |end: &f64| from_secs < end - 1e-3;
+        let end = self.repeat.map(|l| l.end_secs).filter(before).or(self.clip.end_secs.filter(before));
+        end.map_or(all, |end| end.min(all))
+    }
+
+    /// Where playing backwards stops that starts at `from_secs`.
+    pub(super) fn start_secs(&self, from_secs: f64) -> f64 {
+        let after = |start: &f64| from_secs > start - 1e-3;
+        self.repeat.map(|l| l.start_secs).filter(after).unwrap_or(0.0)
+    }
+
+    /// The clip whose sound is heard: the clip, or the same with the video's own sound.
+    pub(super) fn heard(&self) -> ClipSpec {
+        let mut clip = self.clip.clone();
+        if self.own_sound && clip.video.is_some() {
+            (clip.audio, clip.sound) = (AudioSource::Original { track: None }, SoundEdit::default());
+        }
+        clip
+    }
+
+    pub(super) fn backwards(&self) -> bool {
+        self.speed < 0.0
+    }
+
+    /// Logs how far `t_secs` lies outside the shown frame's own time. Nothing is known before the first frame after a
+    /// seek, and backwards, where frames are shown until they are over, nothing is logged.
+    pub(super) fn log_offset(&mut self, t_secs: f64) {
+        let Some(shown) = self.shown.as_ref().filter(|_| self.shown_seek == self.seek && !self.backwards()) else {
+            return;
+        };
+        let start = shown.pts_secs();
+        match self.queue.front() {
+            Some(next) => self.frame_secs = next.pts_secs() - start,
+            // The last frame stands, and so does one for all time.
+            None if self.picture_done => return,
+            None => {}
+        }
+        let off = (start - t_secs).max(t_secs - start - self.frame_secs).max(0.0);
+        self.off_secs.push_back(off / self.speed);
+        if self.off_secs.len() > LOGGED {
+            self.off_secs.pop_front();
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn seek_to(&self, state: &mut State, t_secs: f64) {
+        state.seek += 1;
+        self.transport.wanted_seek.store(state.seek, Ordering::Release);
+        state.target_secs = t_secs;
+        state.sound_version += 1;
+        state.keep_time = false;
+        state.queue.clear();
+        state.picture_done = false;
+        self.set_bounds(state, t_secs);
+        self.wake_picture.notify_all();
+        self.wake_sound.notify_all();
+    }
+
+    /// Takes frames out of a queue that nobody looks at: those whose successor is due already. Returns how long until
+    /// there is one, zero when there was; `None` when time does not run that way or no frame follows.
+    pub(super) fn drop_overdue(&self, state: &mut State) -> Option<Duration> {
+        if !self.transport.playing.load(Ordering::Acquire) || state.backwards() || state.picture_done {
+            return None;
+        }
+        let next = state.queue.get(1)?.pts_secs();
+        // Until the sound has begun, time stands.
+        let at = self.transport.position(state.seek, self.clock.now_secs()).unwrap_or(state.target_secs);
+        if next <= at + EPSILON_SECS {
+            state.queue.pop_front();
+            return Some(Duration::ZERO);
+        }
+        Some(Duration::from_secs_f64(((next - at) / state.speed).clamp(0.001, 0.1)))
+    }
+
+    /// Tells the mixer where time that runs from `from_secs` stops.
+    pub(super) fn set_bounds(&self, state: &State, from_secs: f64) {
+        let (start, stop) = (state.start_secs(from_secs), state.stop_secs(from_secs));
+        self.transport.set_start(start);
+        self.transport.set_stop(stop);
+        let looping = state.repeat.is_some_and(|l| {
+            let end = l.end_secs.min(state.duration_secs().unwrap_or(f64::INFINITY));
+            if state.backwards() { start == l.start_secs && from_secs > start - 1e-3 } else { stop == end }
+        });
+        self.transport.looping.store(looping, Ordering::Release);
+    }
+
+    /// At the end of a loop: goes to its beginning. False when there is none to go on with.
+    pub(super) fn loop_back(&self, state: &mut State) -> bool {
+        let looping = self.transport.looping.load(Ordering::Acquire);
+        let Some(span) = state.repeat.filter(|_| looping) else { return false };
+        let to = if state.backwards() { span.end_secs } else { span.start_secs };
+        self.seek_to(state, to);
+        true
+    }
+
+    pub(super) fn fail(&self, error: &MediaError) {
+        let line = error.to_string();
+        self.lock().error = Some(line.clone());
+        (self.notify)(MediaEvent::Failed(line));
+    }
+}
