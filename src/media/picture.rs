@@ -126,6 +126,11 @@ impl VideoFrame {
         Ok(self)
     }
 
+    /// The same picture at another time, until the next; no pixel is copied. `None` when memory ran out.
+    pub(crate) fn shown_at(&self, pts_secs: f64) -> Option<Self> {
+        Some(Self { frame: raw::shared(&self.frame)?, pts_secs, duration_secs: 0.0, ..*self })
+    }
+
     /// How long the frame is shown, in seconds; 0 when the file does not say.
     pub fn duration_secs(&self) -> f64 {
         self.duration_secs
@@ -180,6 +185,11 @@ impl Planes for VideoFrame {
     fn pixel_aspect(&self) -> f64 {
         self.pixel_aspect
     }
+}
+
+/// Bytes of a picture's planes.
+pub(crate) fn bytes_of(frame: &dyn Planes) -> usize {
+    frame.planes().iter().map(|p| p.data.len()).sum()
 }
 
 /// Turns frames into upright RGB in square pixels, all of one size: the first one's unless one is given.
@@ -251,32 +261,24 @@ fn turn<'a>(rows: impl Iterator<Item = &'a [u8]>, w: usize, h: usize, how: Orien
     RgbImage { width: out_w, height: out_h, data }
 }
 
-/// An owned RGBA picture as planes: black frames, shuffled frames, anything not straight from a decoder.
-pub struct RgbaFrame {
-    width: u32,
-    height: u32,
+/// A black picture.
+pub struct BlackFrame {
+    size: [u32; 2],
     data: Vec<u8>,
     pts_secs: f64,
-    hdr: Option<Hdr>,
 }
 
-impl RgbaFrame {
+impl BlackFrame {
     /// A black picture of a size.
-    pub fn black([width, height]: [u32; 2], pts_secs: f64) -> Self {
+    pub fn new([width, height]: [u32; 2], pts_secs: f64) -> Self {
         let data = [0, 0, 0, 255].repeat(width as usize * height as usize);
-        Self { width, height, data, pts_secs, hdr: None }
-    }
-
-    /// An RGB picture, opaque, whose values are of an HDR transfer where it says so.
-    pub fn from_rgb(image: &RgbImage, pts_secs: f64, hdr: Option<Hdr>) -> Self {
-        let data = image.data.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
-        Self { width: image.width as u32, height: image.height as u32, data, pts_secs, hdr }
+        Self { size: [width, height], data, pts_secs }
     }
 }
 
-impl Planes for RgbaFrame {
+impl Planes for BlackFrame {
     fn size(&self) -> [u32; 2] {
-        [self.width, self.height]
+        self.size
     }
     fn layout(&self) -> PixelLayout {
         PixelLayout::Rgba8
@@ -285,16 +287,14 @@ impl Planes for RgbaFrame {
         ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Center }
     }
     fn planes(&self) -> Vec<Plane<'_>> {
-        vec![Plane { data: &self.data, stride: self.width as usize * 4, width: self.width, height: self.height }]
+        let [width, height] = self.size;
+        vec![Plane { data: &self.data, stride: width as usize * 4, width, height }]
     }
     fn pts_secs(&self) -> f64 {
         self.pts_secs
     }
     fn rotation_degrees(&self) -> u16 {
         0
-    }
-    fn hdr(&self) -> Option<Hdr> {
-        self.hdr
     }
     fn pixel_aspect(&self) -> f64 {
         1.0
@@ -400,7 +400,7 @@ fn mastering_peak(bytes: &[u8]) -> Option<f32> {
 }
 
 /// What transfer characteristic and primaries say about the dynamic range; `None` for an ordinary one.
-pub(crate) fn hdr_info(transfer: TransferCharacteristic, primaries: color::Primaries) -> Option<Hdr> {
+fn hdr_info(transfer: TransferCharacteristic, primaries: color::Primaries) -> Option<Hdr> {
     let transfer = match transfer {
         TransferCharacteristic::SMPTE2084 => HdrTransfer::Pq,
         TransferCharacteristic::ARIB_STD_B67 => HdrTransfer::Hlg,

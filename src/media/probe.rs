@@ -7,11 +7,11 @@ use ffmpeg_next::{codec, decoder};
 use serde::Serialize;
 
 use super::error::MediaError;
-use super::picture::{Orientation, aspect, color_info, hdr_info};
+use super::picture::{Orientation, aspect, color_info};
 use super::raw;
 use super::reader::{MAX_PIXELS, VideoReader, orientation};
 use super::source::{Source, positive, tick_secs};
-use crate::frame::{ChromaSiting, Hdr, Matrix, Planes};
+use crate::frame::{ChromaSiting, Matrix, Planes};
 
 /// What is in a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,9 +71,6 @@ pub struct VideoInfo {
     pub transfer: Option<String>,
     /// `PQ` or `HLG` when the picture is HDR. It is then shown tone-mapped; the model gets its colours as they are stored.
     pub hdr: Option<&'static str>,
-    /// The same for whoever draws it, without what single frames say.
-    #[serde(skip)]
-    pub light: Option<Hdr>,
     /// Number of frames, if the container says.
     pub frames: Option<u64>,
     /// Start of this stream in seconds from the container's start.
@@ -182,7 +179,6 @@ fn video_info(source: &Source, stream: &ffmpeg_next::Stream<'_>) -> Result<Video
         primaries: named(header.primaries.name()),
         transfer: named(header.transfer.name()),
         hdr: raw::hdr_name(header.transfer),
-        light: hdr_info(header.transfer, header.primaries),
         frames: u64::try_from(stream.frames()).ok().filter(|n| *n > 0),
         start_secs,
         duration_secs,

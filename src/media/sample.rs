@@ -106,9 +106,9 @@ fn name(path: &Path) -> String {
 
 /// One frame of the file, known by its time stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    ticks: i64,
-    key: bool,
+pub(super) struct Stamp {
+    pub(super) ticks: i64,
+    pub(super) key: bool,
 }
 
 /// Samples the picture; also returns when it ends, in seconds.
@@ -169,7 +169,7 @@ fn sample_video(
 }
 
 /// Reads every packet's time stamp without decoding. `None` when the packets have none.
-fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option<Vec<Stamp>>, MediaError> {
+pub(super) fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option<Vec<Stamp>>, MediaError> {
     let Some(stream) = source.video_stream().map(|s| s.index()) else { return Ok(None) };
     source.keep_only(stream);
     let mut stamps = Vec::new();
@@ -192,7 +192,7 @@ fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option
 }
 
 /// Decodes the whole stream for its time stamps alone.
-fn decode_stamps(reader: &mut VideoReader, cancel: &dyn Fn() -> bool) -> Result<Vec<Stamp>, MediaError> {
+pub(super) fn decode_stamps(reader: &mut VideoReader, cancel: &dyn Fn() -> bool) -> Result<Vec<Stamp>, MediaError> {
     reader.rewind()?;
     let mut stamps = Vec::new();
     while let Some((frame, ticks)) = reader.decode_as_stored()? {
@@ -210,8 +210,8 @@ fn decode_stamps(reader: &mut VideoReader, cancel: &dyn Fn() -> bool) -> Result<
 }
 
 /// Which frames are wanted, as indices into the stamps.
-struct Plan {
-    wanted: Vec<usize>,
+pub(super) struct Plan {
+    pub(super) wanted: Vec<usize>,
     /// Where the used part of the picture ends.
     end_secs: f64,
     /// Where the whole picture ends.
@@ -219,7 +219,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(
+    pub(super) fn new(
         reader: &VideoReader,
         stamps: &[Stamp],
         clip: &ClipSpec,
@@ -354,14 +354,19 @@ fn edited(mut frames: Vec<RgbImage>, edit: FrameEdit, count: usize) -> Vec<RgbIm
             repeat(&frames, count)
         }
         FrameEdit::Freeze => repeat(&frames, count),
-        FrameEdit::Reverse => {
-            frames.reverse();
-            frames
-        }
-        FrameEdit::Shuffle { seed } => {
+        FrameEdit::Shuffle { .. } | FrameEdit::Reverse => {
             let mut slots: Vec<_> = frames.into_iter().map(Some).collect();
-            shuffled(count, seed).into_iter().filter_map(|i| slots.get_mut(i).and_then(Option::take)).collect()
+            order(edit, count).into_iter().filter_map(|i| slots.get_mut(i).and_then(Option::take)).collect()
         }
+    }
+}
+
+/// Which frame of `count` is in each slot.
+pub(super) fn order(edit: FrameEdit, count: usize) -> Vec<usize> {
+    match edit {
+        FrameEdit::Shuffle { seed } => shuffled(count, seed),
+        FrameEdit::Reverse => (0..count).rev().collect(),
+        FrameEdit::Keep | FrameEdit::Black | FrameEdit::Freeze => (0..count).collect(),
     }
 }
 

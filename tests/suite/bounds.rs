@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use modalens::clip::ClipSpec;
+use modalens::clip::{ClipSpec, FrameEdit};
 use modalens::frame::RgbImage;
 use modalens::media::{self, Peaks};
 use modalens::settings::Sampling;
@@ -85,6 +85,18 @@ fn an_hour_of_4k_stays_below_a_gigabyte() {
         assert!(shown.pts_secs() <= t && t - shown.pts_secs() < 0.13, "{} at {t}", shown.pts_secs());
     }
     within("playing an hour of 4K");
+    drop(player);
+    // At most 768 frames are sampled: one every 4.7 seconds.
+    for frames in [FrameEdit::Reverse, FrameEdit::Shuffle { seed: 0 }] {
+        let player = Player::open(ClipSpec { frames, ..clip.clone() });
+        player.playback.play();
+        player.play_to(3.0);
+        for t in [3599.4, 0.2, 1800.7] {
+            let shown = player.seek(t);
+            assert!(shown.pts_secs() <= t && t - shown.pts_secs() < 4.8, "{} at {t}", shown.pts_secs());
+        }
+    }
+    within("playing an hour of 4K with its frames in another order");
     let sampling = Sampling { fps: Some(0.004), ..Sampling::default() };
     let (sampled, _) = media::sample_clip_with(&clip, &sampling, &|| false, &mut |image, _| Ok(small(&image))).unwrap();
     let frames = sampled.video.unwrap();
@@ -112,6 +124,11 @@ fn an_8192_by_4320_film_stays_below_a_gigabyte() {
         let shown = player.seek(t);
         assert_eq!(shown.size(), [8192, 4320]);
         assert!(shown.pts_secs() <= t && t - shown.pts_secs() < 0.26, "{} at {t}", shown.pts_secs());
+    }
+    drop(player);
+    let player = Player::open(ClipSpec { frames: FrameEdit::Reverse, ..clip.clone() });
+    for t in [0.1, 1.6, 0.6, 1.1] {
+        assert_eq!(player.seek(t).size(), [8192, 4320]);
     }
     within("playing 8192x4320");
     let sampling = Sampling { fps: Some(2.0), ..Sampling::default() };

@@ -10,7 +10,7 @@ use modalens::export::snapshot::{Snapshot, snapshot};
 use modalens::frame::{ChromaSiting, ColorInfo, Hdr, HdrTransfer, Matrix, PixelLayout, Plane, Planes, Primaries};
 use modalens::gpu::Headless;
 use modalens::gpu::video::tone_mapped;
-use modalens::media::{ManualOutput, Output, Playback, VideoReader, probe};
+use modalens::media::{ManualOutput, Output, Playback, VideoReader};
 use modalens::settings::Sampling;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -163,7 +163,7 @@ fn every_way_to_the_screen_knows_the_range() {
         assert_eq!(hdr, Hdr { transfer: HdrTransfer::Pq, primaries: Primaries::Bt2020, peak_nits: peak });
     }
     let path = clips.path("cll.mp4");
-    let light = probe(&path).unwrap().video.unwrap().light;
+    let light = VideoReader::open(&path).unwrap().next_frame().unwrap().unwrap().hdr();
     assert!(light.is_some());
     for frames in [FrameEdit::Keep, FrameEdit::Freeze, FrameEdit::Reverse] {
         let clip = ClipSpec { video: Some(path.clone()), frames, ..ClipSpec::default() };

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use super::sound::stop_if;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
-use crate::frame::{Planes, RgbImage, display_size};
-use crate::media::{RgbaFrame, VideoReader, probe, sample_clip};
+use crate::frame::{Planes, display_size};
+use crate::media::{BlackFrame, Slots, VideoFrame, VideoReader, probe};
 use crate::settings::Sampling;
 
 /// Two times closer than this are the same: containers round to milliseconds.
@@ -20,8 +20,10 @@ pub(super) enum Pictures {
     None,
     /// Frames of a file, in order.
     File { reader: Box<VideoReader>, shown: Box<dyn Planes>, next: Option<Box<dyn Planes>>, fps: f64 },
-    /// Frames held in memory (shuffled, or one for all time), each shown from its time on.
-    List { frames: Vec<Box<dyn Planes>>, fps: f64 },
+    /// One frame for all time.
+    Same { frame: Box<dyn Planes>, fps: f64 },
+    /// Frames that changed places, and the one shown.
+    Slots { slots: Box<Slots>, shown: (usize, VideoFrame), fps: f64 },
 }
 
 impl Pictures {
@@ -37,13 +39,13 @@ impl Pictures {
         let Some(video) = &about.video else { return Ok(Self::None) };
         let fps = video.fps.filter(|_| !about.still).unwrap_or(Self::STILL_FPS);
         if matches!(clip.frames, FrameEdit::Shuffle { .. } | FrameEdit::Reverse) {
-            // What the model got, in the order it got it.
-            let silent = ClipSpec { audio: AudioSource::None, ..clip.clone() };
-            let (sampled, _) = sample_clip(&silent, sampling, cancel)?;
-            let sampled = sampled.video.context("the clip has no frames")?;
-            let held = |(f, t): (RgbImage, f64)| Box::new(RgbaFrame::from_rgb(&f, t, video.light)) as Box<dyn Planes>;
-            let frames = sampled.frames.into_iter().zip(sampled.pts_secs).map(held).collect();
-            return Ok(Self::List { frames, fps });
+            // What the model gets, in the order in which it gets it.
+            let mut slots = Box::new(Slots::open(clip, sampling, cancel)?);
+            let slot = start_secs.map_or(0, |from| slots.at(from + SAME_SECS));
+            let first = slots.get(slot, cancel)?;
+            stop_if(cancel)?;
+            let shown = (slot, first.context("the clip has no frames")?);
+            return Ok(Self::Slots { slots, shown, fps });
         }
         let mut reader = VideoReader::open(path)?;
         let first = if clip.frames == FrameEdit::Freeze {
@@ -58,14 +60,14 @@ impl Pictures {
         stop_if(cancel)?;
         let first = first.with_context(|| format!("no frame in the chosen part ({})", path.display()))?;
         let for_all_time: Box<dyn Planes> = match clip.frames {
-            FrameEdit::Black => Box::new(RgbaFrame::black(display_size(&first), 0.0)),
+            FrameEdit::Black => Box::new(BlackFrame::new(display_size(&first), 0.0)),
             FrameEdit::Freeze => Box::new(first),
             _ => {
                 let next = reader.next_frame()?.map(|f| Box::new(f) as _);
                 return Ok(Self::File { reader: Box::new(reader), shown: Box::new(first), next, fps });
             }
         };
-        Ok(Self::List { frames: vec![for_all_time], fps })
+        Ok(Self::Same { frame: for_all_time, fps })
     }
 
     /// Frames per second where the pictures have none of their own: what a moving playhead needs.
@@ -80,7 +82,9 @@ impl Pictures {
     /// Frame rate of the overlay video: the file's own.
     pub(super) fn fps(&self) -> (u32, u32) {
         match self {
-            Self::File { fps, .. } | Self::List { fps, .. } => exact_rate(fps.clamp(Self::FPS[0], Self::FPS[1])),
+            Self::File { fps, .. } | Self::Same { fps, .. } | Self::Slots { fps, .. } => {
+                exact_rate(fps.clamp(Self::FPS[0], Self::FPS[1]))
+            }
             Self::None => (Self::STILL_FPS as u32, 1),
         }
     }
@@ -91,7 +95,8 @@ impl Pictures {
         let natural = match self {
             Self::None => [SOUND_ALONE_WIDTH, 0],
             Self::File { shown, .. } => display_size(&**shown),
-            Self::List { frames, .. } => frames.first().map_or([SOUND_ALONE_WIDTH, 0], |f| display_size(&**f)),
+            Self::Same { frame, .. } => display_size(&**frame),
+            Self::Slots { shown: (_, frame), .. } => display_size(frame),
         };
         let [w, h] = natural.map(f64::from);
         let [most_side, most_pixels] = most.map(f64::from);
@@ -104,9 +109,15 @@ impl Pictures {
         let t_secs = t_secs + SAME_SECS;
         match self {
             Self::None => Ok(None),
-            Self::List { frames, .. } => {
-                let after = frames.partition_point(|f| f.pts_secs() <= t_secs);
-                Ok(frames.get(after.saturating_sub(1)).map(|f| (&**f, t_secs)))
+            Self::Same { frame, .. } => Ok(Some((&**frame, t_secs))),
+            Self::Slots { slots, shown, .. } => {
+                let slot = slots.at(t_secs);
+                if slot != shown.0
+                    && let Some(frame) = slots.get(slot, &|| false)?
+                {
+                    *shown = (slot, frame);
+                }
+                Ok(Some((&shown.1, t_secs)))
             }
             Self::File { reader, shown, next, .. } => {
                 while let Some(frame) = next.take_if(|f| f.pts_secs() <= t_secs) {

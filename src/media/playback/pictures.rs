@@ -6,14 +6,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::super::error::MediaError;
-use super::super::picture::{RgbaFrame, VideoFrame, hdr_info};
-use super::super::raw;
+use super::super::picture::{BlackFrame, VideoFrame, bytes_of};
 use super::super::reader::{EPSILON_SECS, VideoReader};
-use super::super::sample::sample_clip;
+use super::super::slots::Slots;
 use super::super::source::Source;
 use super::{MediaEvent, Opened, Shared};
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
-use crate::frame::{Hdr, Planes, RgbImage, display_size};
+use crate::frame::{Planes, display_size};
 use crate::settings::Sampling;
 
 /// Most frames decoded ahead.
@@ -32,13 +31,8 @@ enum Pictures {
     File(Box<VideoReader>, Backwards),
     /// One picture for all times.
     Same(Arc<dyn Planes>, bool),
-    /// Pictures in slots of their own.
-    Slots {
-        frames: Vec<RgbImage>,
-        pts_secs: Vec<f64>,
-        next: usize,
-        hdr: Option<Hdr>,
-    },
+    /// Frames that changed places, and the slot that comes next.
+    Slots(Box<Slots>, usize),
 }
 
 /// Frames decoded forwards to be shown backwards.
@@ -90,10 +84,6 @@ impl Backwards {
             self.stretch_secs = (self.stretch_secs * 2.0).min(BACK_SECS[1]);
         }
     }
-}
-
-fn bytes_of(frame: &dyn Planes) -> usize {
-    frame.planes().iter().map(|p| p.data.len()).sum()
 }
 
 /// Runs until the playback is dropped.
@@ -193,7 +183,7 @@ pub(super) fn run(shared: &Shared) {
             state.quit || state.seek != seek
         };
         // The first frame is the one that is shown at the target, whichever way time runs.
-        let next = match if backwards && !first { pictures.previous(&stale) } else { pictures.next() } {
+        let next = match if backwards && !first { pictures.previous(&stale) } else { pictures.next(&stale) } {
             Ok(next) => next,
             Err(error) => {
                 shared.fail(&error);
@@ -251,9 +241,6 @@ fn open_pictures(
         }
         return Ok((Pictures::Nothing, Opened { whole, ..Opened::default() }));
     }
-    // A model's frames keep their codes; shown, they become light like those of the file.
-    let header = source.video_stream().map(|s| raw::video_header(&s));
-    let hdr = header.and_then(|h| hdr_info(h.transfer, h.primaries));
     let mut reader = VideoReader::of(source)?;
     let opened = if reader.is_still() {
         Opened { still: true, ..Opened::default() }
@@ -266,17 +253,11 @@ fn open_pictures(
             match reader.first_of(clip.start_secs.unwrap_or(0.0), clip.end_secs.unwrap_or(f64::INFINITY))? {
                 None => Pictures::Nothing,
                 Some(frame) if clip.frames == FrameEdit::Freeze => Pictures::Same(Arc::new(frame), false),
-                Some(frame) => {
-                    Pictures::Same(Arc::new(RgbaFrame::black(display_size(&frame), frame.pts_secs())), false)
-                }
+                Some(frame) => Pictures::Same(Arc::new(BlackFrame::new(display_size(&frame), frame.pts_secs())), false),
             }
         }
         FrameEdit::Shuffle { .. } | FrameEdit::Reverse => {
-            let silent = ClipSpec { audio: AudioSource::None, ..clip.clone() };
-            match sample_clip(&silent, sampling, stale)?.0.video {
-                None => Pictures::Nothing,
-                Some(video) => Pictures::Slots { frames: video.frames, pts_secs: video.pts_secs, next: 0, hdr },
-            }
+            Pictures::Slots(Box::new(Slots::open(clip, sampling, stale)?), 0)
         }
     };
     Ok((pictures, opened))
@@ -289,8 +270,8 @@ impl Pictures {
                 *back = Backwards::default();
                 reader.seek_unless(t_secs, stale).map(|_| ())
             }
-            Self::Slots { pts_secs, next, .. } => {
-                *next = pts_secs.partition_point(|p| *p <= t_secs + EPSILON_SECS).saturating_sub(1);
+            Self::Slots(slots, next) => {
+                *next = slots.at(t_secs);
                 Ok(())
             }
             Self::Same(_, given) => {
@@ -318,7 +299,7 @@ impl Pictures {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Arc<dyn Planes>>, MediaError> {
+    fn next(&mut self, stale: &dyn Fn() -> bool) -> Result<Option<Arc<dyn Planes>>, MediaError> {
         Ok(match self {
             Self::Nothing => None,
             Self::File(reader, back) => {
@@ -331,10 +312,9 @@ impl Pictures {
             }
             // It stands for all time: once is enough.
             Self::Same(frame, given) => (!std::mem::replace(given, true)).then(|| Arc::clone(frame)),
-            Self::Slots { next, .. } => {
-                let slot = *next;
+            Self::Slots(slots, next) => {
                 *next += 1;
-                self.slot(slot)
+                slots.get(*next - 1, stale)?.map(|f| Arc::new(f) as Arc<dyn Planes>)
             }
         })
     }
@@ -344,18 +324,12 @@ impl Pictures {
         Ok(match self {
             Self::Nothing | Self::Same(..) => None,
             Self::File(reader, back) => back.previous(reader, stale)?.map(|f| f as Arc<dyn Planes>),
-            Self::Slots { next, .. } => {
+            Self::Slots(slots, next) => {
                 // `next` is one after the slot given last.
                 let Some(slot) = next.checked_sub(2) else { return Ok(None) };
                 *next = slot + 1;
-                self.slot(slot)
+                slots.get(slot, stale)?.map(|f| Arc::new(f) as Arc<dyn Planes>)
             }
         })
-    }
-
-    fn slot(&self, slot: usize) -> Option<Arc<dyn Planes>> {
-        let Self::Slots { frames, pts_secs, hdr, .. } = self else { return None };
-        let image = frames.get(slot).zip(pts_secs.get(slot));
-        image.map(|(image, pts)| Arc::new(RgbaFrame::from_rgb(image, *pts, *hdr)) as Arc<dyn Planes>)
     }
 }
