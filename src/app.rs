@@ -8,6 +8,7 @@ mod film;
 mod folders;
 mod fonts;
 mod places;
+mod roll;
 mod shelf;
 mod spectrum;
 mod stats;
@@ -142,6 +143,7 @@ impl App {
             crate::gpu::callback::prepare(render_state);
         }
         let (sender, events) = bounded(QUEUE);
+        let shelf = Shelf::new(options.cache);
         let mut app = Self {
             events,
             sender,
@@ -159,8 +161,8 @@ impl App {
             asked_for: None,
             attempt: String::new(),
             places: Places::load(options.places),
-            shelf: Shelf::new(options.cache),
-            film: FilmReader::default(),
+            film: FilmReader::new(shelf.clone()),
+            shelf,
             first_sound: options.sound,
             fullscreen: false,
             fallback_font: false,

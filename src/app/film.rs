@@ -1,10 +1,12 @@
 //! Reads the filmstrip's pictures on a thread of their own: what is in view now, coarse to fine; what no longer is, is
-//! dropped. Knows nothing of which pictures there are already, or of drawing.
+//! dropped; what the shelf has is not read again. Knows nothing of which pictures there are already, or of drawing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::roll::Roll;
+use super::shelf::Shelf;
 use crate::engine::mailbox::{Mailbox, Taken};
 use crate::engine::worker::lower_priority;
 use crate::event::Event;
@@ -31,18 +33,25 @@ pub(super) struct Wanted {
 }
 
 /// Has the thread read what is wanted last; the thread ends with it.
-#[derive(Default)]
-pub(super) struct FilmReader(Option<Arc<Mailbox<Wanted>>>);
+pub(super) struct FilmReader {
+    wants: Option<Arc<Mailbox<Wanted>>>,
+    shelf: Shelf,
+}
 
 impl FilmReader {
+    /// A reader that keeps long films' pictures on `shelf`.
+    pub(super) fn new(shelf: Shelf) -> Self {
+        Self { wants: None, shelf }
+    }
+
     /// Has pictures read; the thread is started with the first of them.
     pub(super) fn want(&mut self, wanted: Wanted, notify: impl Fn(Event) + Clone + Send + 'static) {
-        let wants = self.0.get_or_insert_with(|| {
+        let wants = self.wants.get_or_insert_with(|| {
             let wants = Arc::new(Mailbox::default());
-            let (served, report) = (Arc::clone(&wants), notify.clone());
+            let (served, report, shelf) = (Arc::clone(&wants), notify.clone(), self.shelf.clone());
             super::workers::spawn("filmstrip", &notify, move || {
                 lower_priority();
-                serve(&served, &report);
+                serve(&served, &shelf, &report);
             });
             wants
         });
@@ -52,57 +61,76 @@ impl FilmReader {
 
 impl Drop for FilmReader {
     fn drop(&mut self) {
-        if let Some(wants) = &self.0 {
+        if let Some(wants) = &self.wants {
             wants.close();
         }
     }
 }
 
 /// Serves what is wanted until nobody can want any more.
-fn serve(wants: &Mailbox<Wanted>, report: &dyn Fn(Event)) {
-    let mut open: Option<(PathBuf, Thumbnails)> = None;
+fn serve(wants: &Mailbox<Wanted>, shelf: &Shelf, report: &dyn Fn(Event)) {
+    let mut film: Option<Film> = None;
     loop {
         let wanted = match wants.take_within(IDLE) {
             Taken::Value(wanted) => wanted,
             Taken::Closed => return,
             Taken::Late => {
-                open = None;
+                if let Some(mut film) = film.take() {
+                    film.roll.keep(shelf);
+                }
                 let Some(wanted) = wants.take() else { return };
                 wanted
             }
         };
-        if open.as_ref().is_none_or(|(path, _)| *path != wanted.path) {
-            open = None;
+        if let Some(mut other) = film.take_if(|film| film.roll.path() != wanted.path) {
+            other.roll.keep(shelf);
         }
+        let film = film.get_or_insert_with(|| Film { roll: Roll::of(&wanted.path, shelf), open: None });
         let clip_id = wanted.clip_id;
         let tell = |news| report(Event::Film { clip_id, news });
-        if let Err(e) = read(&mut open, wanted, wants, &tell) {
-            open = None;
+        if let Err(e) = read(film, wanted, wants, &tell) {
+            film.open = None;
             tell(FilmNews::Failed(e.to_string()));
         }
     }
 }
 
+/// A film: what is known of it, and its file where that was not enough.
+struct Film {
+    roll: Roll,
+    open: Option<Thumbnails>,
+}
+
 /// Reads what is wanted, until something else is.
 fn read(
-    open: &mut Option<(PathBuf, Thumbnails)>,
+    Film { roll, open }: &mut Film,
     mut wanted: Wanted,
     wants: &Mailbox<Wanted>,
     tell: &dyn Fn(FilmNews),
 ) -> Result<(), MediaError> {
-    let (path, film) = if let Some(ready) = open.take() {
-        open.insert(ready)
-    } else {
-        let film = Thumbnails::open(&wanted.path)?;
-        open.insert((wanted.path.clone(), film))
-    };
+    wanted.slots.retain(|slot| {
+        let known = roll.get(*slot, wanted.spacing_secs);
+        if let Some(picture) = known {
+            tell(FilmNews::Picture(Arc::clone(picture)));
+        }
+        known.is_none()
+    });
     wanted.slots.reverse();
     while let Some(slot) = wanted.slots.pop() {
+        let film = match open.take() {
+            Some(ready) => open.insert(ready),
+            None => open.insert(Thumbnails::open(&wanted.path)?),
+        };
         // What is on its way goes on where the newer view wants it, too.
-        let stale =
-            || wants.look(|newer, closed| closed || newer.is_some_and(|n| n.path != *path || !n.slots.contains(&slot)));
+        let stale = || {
+            wants.look(|newer, closed| {
+                closed || newer.is_some_and(|n| n.path != wanted.path || !n.slots.contains(&slot))
+            })
+        };
         if let Some(picture) = film.near(slot_secs(slot), wanted.spacing_secs / 2.0, &stale)? {
-            tell(FilmNews::Picture(Arc::new(shown(slot, picture))));
+            let picture = Arc::new(shown(slot, picture));
+            roll.put(&picture);
+            tell(FilmNews::Picture(picture));
         }
         if wants.look(|newer, closed| closed || newer.is_some()) {
             break;
@@ -172,10 +200,49 @@ mod tests {
                 _ => {}
             }
         };
-        serve(&wants, &report);
+        serve(&wants, &Shelf::default(), &report);
         let told = told.into_inner().expect("lock");
         let (third, before) = ([(3, Some(15)), (3, Some(16)), (3, Some(17))], [(1, None), (2, Some(0)), (2, Some(1))]);
         assert_eq!(told, [before, third].concat());
+    }
+
+    #[test]
+    fn what_was_read_of_a_long_film_is_kept_and_not_read_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = clip(folder.path());
+        let broken = folder.path().join("broken.mp4");
+        std::fs::write(&broken, "nothing").expect("a file");
+        let shelf = Shelf::new(Some(folder.path().join("cache")));
+        let wants = Mailbox::default();
+        // Beyond the end is the last picture.
+        wants.put(|_| wanted(1, &path, 70..71));
+        let told = Mutex::new(Vec::new());
+        let report = |event| {
+            let Event::Film { clip_id, news } = event else { return };
+            let known = match news {
+                FilmNews::Picture(picture) => Some(picture),
+                FilmNews::Failed(_) => None,
+            };
+            told.lock().expect("lock").push((clip_id, known.clone()));
+            match (clip_id, known) {
+                (1, Some(picture)) => {
+                    // A file that cannot be read any more, of which this picture is known.
+                    let mut roll = Roll::of(&broken, &shelf);
+                    roll.put(&picture);
+                    roll.keep(&shelf);
+                    wants.put(|_| wanted(2, &broken, 70..71));
+                }
+                (2, Some(_)) => wants.put(|_| wanted(3, &broken, 70..72)),
+                (3, None) => wants.close(),
+                _ => {}
+            }
+        };
+        serve(&wants, &shelf, &report);
+        let told = told.into_inner().expect("lock");
+        let first = told[0].1.clone();
+        assert!(first.is_some());
+        assert_eq!(told[1..], [(2, first.clone()), (3, first.clone()), (3, None)]);
+        assert_eq!(Roll::of(&path, &shelf).get(70 * 64, 1.0), first.as_ref());
     }
 
     #[test]

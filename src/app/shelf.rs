@@ -1,4 +1,4 @@
-//! What was computed about long sounds, on disk, so that it is computed once: outlines and spectra. Files are named by
+//! What was computed about long files, on disk, so that it is computed once: outlines, spectra and filmstrips. Files are named by
 //! what they are of (path, size, time of change, and what is done to it); all share one bounded folder, from which the
 //! oldest are dropped. Knows nothing of how any of it is made or drawn; a file that cannot be read is no file.
 
@@ -28,6 +28,8 @@ struct Form {
 
 const OUTLINE: Form = Form { ending: "outline", magic: b"MLENSOL1" };
 const SPECTRUM: Form = Form { ending: "spectrum", magic: b"MLENSMS1" };
+
+const FILM: Form = Form { ending: "filmstrip", magic: b"MLENSFM1" };
 
 /// Full scale of a stored sample: louder ones are possible, and clipped at twice of it.
 const SCALE: f32 = 16_383.0;
@@ -73,6 +75,18 @@ impl Shelf {
         }
     }
 
+    /// The pictures of a film as [`put_film`](Self::put_film) got them, if they are known.
+    pub(super) fn film(&self, path: &Path) -> Option<Vec<u8>> {
+        self.get(FILM, &self.of_film(path)?)
+    }
+
+    /// Keeps the pictures of a film.
+    pub(super) fn put_film(&self, path: &Path, pictures: &[u8]) {
+        if let Some(name) = self.of_film(path) {
+            self.put(FILM, &name, pictures);
+        }
+    }
+
     fn get(&self, form: Form, name: &str) -> Option<Vec<u8>> {
         let file = self.0.as_ref()?.join(name).with_extension(form.ending);
         if std::fs::metadata(&file).ok()?.len() > MOST_FILE_BYTES {
@@ -95,6 +109,11 @@ impl Shelf {
             log::info!("what was computed is not kept: {e:#}");
         }
         sweep(folder, MOST_BYTES);
+    }
+
+    fn of_film(&self, path: &Path) -> Option<String> {
+        self.0.as_ref()?;
+        named(path, b"filmstrip")
     }
 
     /// The name of a sound; `None` for what has no file of its own, or without a folder.
@@ -120,7 +139,7 @@ fn named(path: &Path, what: &[u8]) -> Option<String> {
 
 /// Removes the oldest of our files beyond a number of bytes.
 fn sweep(folder: &Path, most: u64) {
-    let ours = |path: &Path| [OUTLINE, SPECTRUM].iter().any(|f| path.extension().is_some_and(|e| e == f.ending));
+    let ours = |path: &Path| [OUTLINE, SPECTRUM, FILM].iter().any(|f| path.extension().is_some_and(|e| e == f.ending));
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
         .filter_map(|entry| {
@@ -141,7 +160,7 @@ fn sweep(folder: &Path, most: u64) {
     }
 }
 
-/// The folder for it. Its name is older than spectra.
+/// The folder for it. Its name is older than spectra and filmstrips.
 pub(super) fn default_folder() -> Option<PathBuf> {
     Some(folders::folder(Kind::Cache)?.join("modalens/outlines"))
 }
