@@ -2,13 +2,13 @@
 //! Knows nothing of how rows are captured.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use crate::event::Answer;
+use crate::event::{Answer, AnswerToken};
 use crate::export::write_whole;
 use crate::provenance::Source;
 
@@ -44,31 +44,58 @@ pub fn attention_file(answer: &Answer, path: &Path) -> Result<()> {
         cell.extend(c.into_iter().flat_map(i32::to_le_bytes));
         span.extend(s.into_iter().flat_map(f64::to_le_bytes));
     }
-    let rows: Vec<(String, Vec<usize>, Vec<u8>)> = answer
-        .tokens
-        .iter()
-        .enumerate()
-        .map(|(k, token)| {
-            let row = &token.row;
-            let bytes = row.probs.iter().flat_map(|p| p.to_le_bytes()).collect();
-            (format!("attn.{k}"), vec![row.layers, row.heads, row.keys], bytes)
-        })
-        .collect();
-    let mut tensors = vec![
-        ("kind".to_owned(), TensorView::new(Dtype::U8, vec![n], &kind)?),
-        ("ids".to_owned(), TensorView::new(Dtype::U32, vec![n], &ids)?),
-        ("medium".to_owned(), TensorView::new(Dtype::I32, vec![n], &medium)?),
-        ("cell".to_owned(), TensorView::new(Dtype::I32, vec![n, 3], &cell)?),
-        ("span_secs".to_owned(), TensorView::new(Dtype::F64, vec![n, 2], &span)?),
-    ];
-    for (name, shape, bytes) in &rows {
-        tensors.push((name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes)?));
+    // The widest first, so that all are aligned.
+    let mut parts = vec![("span_secs".to_owned(), Dtype::F64, vec![n, 2], Part::Bytes(span))];
+    for (k, AnswerToken { row, .. }) in answer.tokens.iter().enumerate() {
+        parts.push((format!("attn.{k}"), Dtype::F32, vec![row.layers, row.heads, row.keys], Part::Row(&row.probs)));
     }
+    parts.extend([
+        ("ids".to_owned(), Dtype::U32, vec![n], Part::Bytes(ids)),
+        ("medium".to_owned(), Dtype::I32, vec![n], Part::Bytes(medium)),
+        ("cell".to_owned(), Dtype::I32, vec![n, 3], Part::Bytes(cell)),
+        ("kind".to_owned(), Dtype::U8, vec![n], Part::Bytes(kind)),
+    ]);
     let metadata = HashMap::from([
         ("format".to_owned(), "modalens-attention-1".to_owned()),
         ("answer".to_owned(), answer.text.clone()),
         ("provenance".to_owned(), serde_json::to_string(provenance.as_ref())?),
     ]);
-    let bytes = safetensors::serialize(tensors, Some(metadata)).context("the attention rows do not fit a file")?;
-    write_whole(path, |file| Ok(file.write_all(&bytes)?))
+    let mut end = 0;
+    let infos = parts.iter().map(|(name, dtype, shape, part)| {
+        let begin = end;
+        end += part.len();
+        (name.clone(), TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (begin, end) })
+    });
+    let header = Metadata::new(Some(metadata), infos.collect()).context("the attention rows do not fit a file")?;
+    let mut header = serde_json::to_vec(&header)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    write_whole(path, |file| {
+        let mut file = BufWriter::new(file);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        parts.iter().try_for_each(|(.., part)| part.write(&mut file))?;
+        Ok(file.flush()?)
+    })
+}
+
+/// What is in a tensor. Rows are gigabytes with a large model, so they go to the file from where they are.
+enum Part<'a> {
+    Bytes(Vec<u8>),
+    Row(&'a [f32]),
+}
+
+impl Part<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Row(row) => size_of_val(*row),
+        }
+    }
+
+    fn write(&self, file: &mut impl Write) -> std::io::Result<()> {
+        match self {
+            Self::Bytes(bytes) => file.write_all(bytes),
+            Self::Row(row) => row.iter().try_for_each(|p| file.write_all(&p.to_le_bytes())),
+        }
+    }
 }
