@@ -1,4 +1,5 @@
-//! The inference thread and the one that lays out words: requests in, token events out, with reuse and cancellation. Knows nothing of windows.
+//! The inference thread and the one that lays out words: requests in, token events out, with reuse and cancellation.
+//! Knows nothing of windows.
 
 pub mod device;
 mod encode;

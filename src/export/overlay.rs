@@ -171,8 +171,8 @@ impl Overlay<'_> {
     }
 
     /// Writes the video at the clip's own size and frame rate, the sound's lane below it: whole or not at all. Returns
-    /// what was written and the RGBA pixels of the first frame that shows what is on screen at `still_secs` (by default the first). `cancel` is
-    /// asked before every frame, `progress` is told after it.
+    /// what was written and the RGBA pixels of the first frame that shows what is on screen at `still_secs` (by default
+    /// the first). `cancel` is asked before every frame, `progress` is told after it.
     ///
     /// # Errors
     /// [`MediaError::Cancelled`](crate::media::MediaError::Cancelled) when `cancel` said so; when the clip cannot be

@@ -63,9 +63,9 @@ pub struct AudioParams {
 ///
 /// The container follows the extension: `.mp4` holds H.264, which plays everywhere, and AAC, its index at the front;
 /// `.webm` holds VP9 and Opus. The encoder is the first of a list, best first, that this FFmpeg has and that opens:
-/// libx264, libopenh264, the system's own (macOS, Windows), VP9. Pictures are converted and tagged as BT.709, limited range, 4:2:0.
-/// Everything goes to a temporary file beside the target, which takes its name in [`finish`](Self::finish); dropping
-/// an unfinished encoder leaves nothing.
+/// libx264, libopenh264, the system's own (macOS, Windows), VP9. Pictures are converted and tagged as BT.709, limited
+/// range, 4:2:0. Everything goes to a temporary file beside the target, which takes its name in
+/// [`finish`](Self::finish); dropping an unfinished encoder leaves nothing.
 pub struct Encoder {
     path: PathBuf,
     // Closed before the temporary file is renamed or removed.

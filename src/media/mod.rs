@@ -1,6 +1,6 @@
-//! Media: files in (probe, exact frames, placed sound, what a model is given), files out (encoder).
-//! The only part that names FFmpeg, and `sink` the only file that names cpal. Knows nothing of models, windows or the library; times are seconds from the
-//! container's start everywhere.
+//! Media: files in (probe, exact frames, placed sound, what a model is given), files out (encoder). The only part that
+//! names FFmpeg, and `sink` the only file that names cpal. Knows nothing of models, windows or the library; times are
+//! seconds from the container's start everywhere.
 //!
 //! - [`probe`] says what is in a file; [`VideoReader`] and [`AudioReader`] decode it by presentation time.
 //! - [`sample_clip`] turns a [`ClipSpec`](crate::clip::ClipSpec) into what a model is given.

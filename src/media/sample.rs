@@ -27,9 +27,9 @@ const LEAD_SECS: f64 = 0.04;
 
 /// Samples a clip: frames by `frame_indices`, upright, in square pixels, RGB; sound at 16 kHz, mono.
 ///
-/// Returns the clip and notes for the user (sound cut, nothing to hear, file cut off), each one sentence.
-/// With [`FrameEdit::Shuffle`] and [`FrameEdit::Reverse`] the pictures change places and the times stay in order: slot `i` shows another
-/// slot's picture, which is also what the player shows.
+/// Returns the clip and notes for the user (sound cut, nothing to hear, file cut off), each one sentence. With
+/// [`FrameEdit::Shuffle`] and [`FrameEdit::Reverse`] the pictures change places and the times stay in order: slot `i`
+/// shows another slot's picture, which is also what the player shows.
 ///
 /// `cancel` is asked between packets.
 ///

@@ -127,7 +127,8 @@ impl Stretch {
         let coarse = COARSE as isize;
         let steps = self.reach / coarse;
         let near = best_of(&mut (-steps..=steps).map(|i| i * coarse), COARSE, 0);
-        best_of(&mut (near - coarse + 1..near + coarse), 2, near)
+        let mut closely = (near - coarse + 1).max(-self.reach)..=(near + coarse - 1).min(self.reach);
+        best_of(&mut closely, 2, near)
     }
 }
 
@@ -170,6 +171,40 @@ mod tests {
             assert!((crossings(middle) - 880.0).abs() < 20.0, "{} at {tempo}", crossings(middle));
             let loudest = middle.iter().fold(0f32, |m, s| m.max(s.abs()));
             assert!((0.45..0.56).contains(&loudest), "{loudest} at {tempo}");
+        }
+    }
+
+    #[test]
+    fn a_piece_is_moved_as_far_as_it_may_be_and_no_further() {
+        // A low tone that sweeps: somewhere each way of moving a piece is the best one.
+        let sweep = |rate: u32| -> Vec<f32> {
+            let mut phase = 0f64;
+            (0..rate * 2)
+                .flat_map(|i| {
+                    phase += (30.0 + 50.0 * f64::from(i) / f64::from(rate)) / f64::from(rate);
+                    [0.5 * (phase * std::f64::consts::TAU).sin() as f32; 2]
+                })
+                .collect()
+        };
+        for rate in [8_000, 11_025, 48_000] {
+            let sound = sweep(rate);
+            let (mut least, mut most) = (0, 0);
+            for tempo in [0.75, 1.5, 4.0] {
+                let mut stretch = Stretch::new(rate, tempo);
+                stretch.input = sound.as_chunks().0.to_vec();
+                let mut out = Vec::new();
+                while stretch.needed() < sound.len() / 2 {
+                    if stretch.piece > 0 {
+                        let by = stretch.best();
+                        (least, most) = (by.min(least), by.max(most));
+                    }
+                    stretch.step(&mut out, u64::MAX);
+                }
+            }
+            let reach = (f64::from(rate) * REACH_SECS) as isize;
+            assert!(least >= -reach && most <= reach, "{least} to {most} at {rate}");
+            let near = reach - reach / 10;
+            assert!(least <= -near && most >= near, "{least} to {most} at {rate}: nothing was tried");
         }
     }
 

@@ -17,6 +17,9 @@ and sound together. It tells where the model looked, not why it answered.";
 
 /// Height of a row of chips.
 const ROW: f32 = 16.0;
+/// Room on either side of a chip's text, and between chips.
+const PADDING: f32 = 4.0;
+const BETWEEN: f32 = 2.0;
 /// Resolution of the time axis in seconds: a sound token's length.
 const STEP_SECS: f64 = 0.04;
 /// Most steps that are looked at; longer clips are looked at more coarsely.
@@ -109,6 +112,21 @@ pub fn height(panel: f32) -> f32 {
     if panel > 250.0 { 2.0 * ROW + 2.0 } else { ROW + 2.0 }
 }
 
+/// Where chips go that each want to be around a place, in the order of places: the left edge and the row of each, no row
+/// for those that no row has room for. None lies over another.
+fn arrange(wanted: &[(f32, f32)], within: egui::Rangef, rows: usize) -> Vec<(f32, Option<usize>)> {
+    let mut ends = vec![f32::NEG_INFINITY; rows];
+    let place = |&(x, width): &(f32, f32)| {
+        let left = (x - width / 2.0).clamp(within.min, (within.max - width).max(within.min));
+        let row = ends.iter().position(|end| left >= *end);
+        if let Some(row) = row {
+            ends[row] = left + width + BETWEEN;
+        }
+        (left, row)
+    };
+    wanted.iter().map(place).collect()
+}
+
 /// Draws the lane. Pointing at a chip shows its token's maps, a click keeps them.
 pub fn show(
     ui: &Ui,
@@ -121,38 +139,39 @@ pub fn show(
     places.update(state);
     let Some(run) = state.run.as_ref().filter(|_| !places.secs.is_empty()) else { return };
     let rows = ((rect.height() / ROW) as usize).max(1);
-    let mut ends = vec![f32::NEG_INFINITY; rows];
     let mut hidden = 0;
-    let mut placed: Vec<(f32, usize)> = places
-        .secs
-        .iter()
-        .enumerate()
+    let chip = |(i, secs): (usize, &Option<f64>)| {
+        let token = &run.tokens[i];
+        let x = secs.map(x_of).filter(|x| rect.x_range().contains(*x))?;
         // A token without text of its own stands nowhere in the answer either.
-        .filter(|(i, _)| !run.tokens[*i].text.is_empty())
-        .filter_map(|(i, secs)| Some((x_of((*secs)?), i)))
-        .filter(|(x, _)| rect.x_range().contains(*x))
-        .collect();
-    placed.sort_by(|a, b| a.0.total_cmp(&b.0));
-    for (x, i) in placed {
+        let text = (!token.text.is_empty()).then(|| text_of(token))?;
+        let color = if state.focus() == Some(i) { theme::STRONG } else { theme::TEXT };
+        Some((x, i, ui.painter().layout_no_wrap(text, FontId::proportional(11.0), color)))
+    };
+    let mut chips: Vec<_> = places.secs.iter().enumerate().filter_map(chip).collect();
+    chips.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let wanted: Vec<_> = chips.iter().map(|(x, _, text)| (*x, text.size().x + 2.0 * PADDING)).collect();
+    let arranged = arrange(&wanted, rect.x_range(), rows);
+    for ((x, i, galley), (left, row)) in chips.into_iter().zip(arranged) {
         let focus = state.focus() == Some(i);
-        let color = if focus { theme::STRONG } else { theme::TEXT };
-        let galley = ui.painter().layout_no_wrap(text_of(&run.tokens[i]), FontId::proportional(11.0), color);
-        let width = galley.size().x + 8.0;
-        let left = (x - width / 2.0).clamp(rect.left(), (rect.right() - width).max(rect.left()));
-        let Some(row) = ends.iter().position(|end| left >= *end) else {
+        let Some(row) = row else {
             hidden += 1;
-            ui.painter().circle_filled(Pos2::new(x, rect.bottom() - 1.5), 1.5, theme::WEAK);
+            let (radius, color) = if focus { (3.0, theme::ACCENT) } else { (1.5, theme::WEAK) };
+            ui.painter().circle_filled(Pos2::new(x, rect.bottom() - radius), radius, color);
             continue;
         };
-        ends[row] = left + width + 2.0;
         let top = rect.top() + 1.0 + row as f32 * ROW;
-        let chip = Rect::from_min_size(Pos2::new(left, top), Vec2::new(width, ROW - 2.0));
+        let chip = Rect::from_min_size(Pos2::new(left, top), Vec2::new(galley.size().x + 2.0 * PADDING, ROW - 2.0));
         let fill = if focus { theme::ACCENT.gamma_multiply(0.45) } else { theme::CARD };
         ui.painter().rect_filled(chip, 3, fill);
         let edge = if state.locked == Some(i) { theme::ACCENT } else { theme::LINE };
         ui.painter().rect_stroke(chip, 3, Stroke::new(1.0, edge), egui::StrokeKind::Inside);
         ui.painter().vline(x, chip.bottom()..=rect.bottom(), Stroke::new(1.0, edge));
-        ui.painter().galley(chip.min + Vec2::new(4.0, (chip.height() - galley.size().y) / 2.0), galley, color);
+        ui.painter().galley(
+            chip.min + Vec2::new(PADDING, (chip.height() - galley.size().y) / 2.0),
+            galley,
+            theme::TEXT,
+        );
         let response = ui.interact(chip, ui.scope_id().with(("token on the axis", i)), Sense::click());
         let secs = places.secs[i].unwrap_or_default();
         response.widget_info(|| {
@@ -221,6 +240,37 @@ mod tests {
         near(&map([0.2; 6], |i| if i == 50 { 0.05 } else { 0.0 }), 2.02);
         // Together: of two equal sounds the one whose picture is looked at, too.
         near(&map([0.0, 0.0, 0.0, 0.0, 0.1, 0.1], |i| if i == 10 || i == 90 { 0.05 } else { 0.0 }), 3.62);
+    }
+
+    #[test]
+    fn crowded_chips_never_lie_over_each_other_and_what_has_no_room_is_told_apart() {
+        let within = egui::Rangef::new(100.0, 400.0);
+        let shown = |wanted: &[(f32, f32)], rows| {
+            let arranged = arrange(wanted, within, rows);
+            assert_eq!(arranged.len(), wanted.len());
+            for (i, (left, row)) in arranged.iter().enumerate().filter(|(_, a)| a.1.is_some()) {
+                assert!(row.is_some_and(|row| row < rows));
+                assert!(*left >= within.min && (left + wanted[i].1 <= within.max || *left == within.min));
+                for (other, _) in
+                    arranged[..i].iter().enumerate().filter(|(_, a)| a.1 == *row).map(|(k, a)| (a.0 + wanted[k].1, k))
+                {
+                    assert!(*left >= other + BETWEEN, "{i} at {left} lies over one that ends at {other}");
+                }
+            }
+            arranged.iter().filter(|a| a.1.is_some()).count()
+        };
+        // Side by side; all at one place; at both ends, where they are moved inwards; wider than the lane.
+        let spread: Vec<_> = (0..6).map(|i| (125.0 + 50.0 * i as f32, 40.0)).collect();
+        assert_eq!(shown(&spread, 1), 6);
+        let heap = vec![(250.0, 40.0); 20];
+        assert_eq!((shown(&heap, 1), shown(&heap, 2)), (1, 2));
+        assert_eq!(shown(&[(100.0, 60.0), (130.0, 20.0), (175.0, 20.0), (399.0, 60.0)], 1), 3);
+        assert_eq!(shown(&[(250.0, 500.0), (260.0, 20.0)], 1), 1);
+        // As many as fit, whatever their widths.
+        let many: Vec<_> = (0..300).map(|i| (100.0 + i as f32, 10.0 + (i * 7 % 13) as f32)).collect();
+        let (one, two) = (shown(&many, 1), shown(&many, 2));
+        assert!(one >= 12 && two > one, "{one} and {two}");
+        assert_eq!(shown(&[], 2), 0);
     }
 
     #[test]

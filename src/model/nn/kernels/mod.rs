@@ -1,7 +1,7 @@
 //! CPU kernels for the few operations where plain tensor operations leave a core idle or walk memory many times:
-//! matrix–vector product, products with quantised weights, gated SiLU, GELU, the masked soft-max, and what training adds (norms, rotation, bias with
-//! their gradients). Each has a plain-operation twin for other devices, and a test compares the two. Knows nothing
-//! of layers.
+//! matrix–vector product, products with quantised weights, gated SiLU, GELU, the masked soft-max, and what training
+//! adds (norms, rotation, bias with their gradients). Each has a plain-operation twin for other devices, and a test
+//! compares the two. Knows nothing of layers.
 
 mod eager;
 mod islands;
