@@ -77,8 +77,10 @@ fn windowed(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory, comm
         .show_separator_line(false)
         .frame(side)
         .show(ui, |ui| {
+            // As wide with a scroll bar as without.
+            let width = ui.available_width() - ui.spacing().scroll.floating_allocated_width - 4.0;
             ScrollArea::vertical().id_salt("side").auto_shrink([false, false]).show(ui, |ui| {
-                ui.set_max_width(ui.available_width() - 6.0);
+                ui.set_max_width(width);
                 ui.spacing_mut().item_spacing.y = 6.0;
                 ask::show(ui, state, commands);
                 answer::show(ui, state, commands);
