@@ -144,7 +144,7 @@ impl Slots {
     fn decode(&mut self, number: usize, stale: &dyn Fn() -> bool) -> Result<bool, MediaError> {
         let one = self.kept.back().map_or(0, |(_, frame)| bytes_of(frame));
         // Not more than fit: they would push each other out.
-        let room = if one == 0 { usize::MAX } else { (self.most_bytes / one).max(1) - 1 };
+        let room = self.most_bytes.checked_div(one).map_or(usize::MAX, |fit| fit.max(1) - 1);
         let from = self.frames[number].first.max(number.saturating_sub(room));
         let from = (from..number).find(|n| !self.kept.iter().any(|(k, _)| k == n)).unwrap_or(number);
         if !self.reader.seek_unless(self.frames[from].secs, stale)? {
