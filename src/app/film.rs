@@ -76,17 +76,18 @@ fn serve(wants: &Mailbox<Wanted>, shelf: &Shelf, report: &dyn Fn(Event)) {
             Taken::Closed => return,
             Taken::Late => {
                 if let Some(mut film) = film.take() {
-                    film.roll.keep(shelf);
+                    film.roll.keep();
                 }
                 let Some(wanted) = wants.take() else { return };
                 wanted
             }
         };
-        if let Some(mut other) = film.take_if(|film| film.roll.path() != wanted.path) {
-            other.roll.keep(shelf);
-        }
-        let film = film.get_or_insert_with(|| Film { roll: Roll::of(&wanted.path, shelf), open: None });
         let clip_id = wanted.clip_id;
+        // A file that was opened again may have been written again.
+        if let Some(mut other) = film.take_if(|film| film.clip_id != clip_id) {
+            other.roll.keep();
+        }
+        let film = film.get_or_insert_with(|| Film { clip_id, roll: Roll::of(&wanted.path, shelf), open: None });
         let tell = |news| report(Event::Film { clip_id, news });
         if let Err(e) = read(film, wanted, wants, &tell) {
             film.open = None;
@@ -97,13 +98,14 @@ fn serve(wants: &Mailbox<Wanted>, shelf: &Shelf, report: &dyn Fn(Event)) {
 
 /// A film: what is known of it, and its file where that was not enough.
 struct Film {
+    clip_id: u64,
     roll: Roll,
     open: Option<Thumbnails>,
 }
 
 /// Reads what is wanted, until something else is.
 fn read(
-    Film { roll, open }: &mut Film,
+    Film { roll, open, .. }: &mut Film,
     mut wanted: Wanted,
     wants: &Mailbox<Wanted>,
     tell: &dyn Fn(FilmNews),
@@ -124,7 +126,7 @@ fn read(
         // What is on its way goes on where the newer view wants it, too.
         let stale = || {
             wants.look(|newer, closed| {
-                closed || newer.is_some_and(|n| n.path != wanted.path || !n.slots.contains(&slot))
+                closed || newer.is_some_and(|n| n.clip_id != wanted.clip_id || !n.slots.contains(&slot))
             })
         };
         if let Some(picture) = film.near(slot_secs(slot), wanted.spacing_secs / 2.0, &stale)? {
@@ -229,7 +231,7 @@ mod tests {
                     // A file that cannot be read any more, of which this picture is known.
                     let mut roll = Roll::of(&broken, &shelf);
                     roll.put(&picture);
-                    roll.keep(&shelf);
+                    roll.keep();
                     wants.put(|_| wanted(2, &broken, 70..71));
                 }
                 (2, Some(_)) => wants.put(|_| wanted(3, &broken, 70..72)),

@@ -1,23 +1,23 @@
 //! The filmstrip's pictures of one film as far as they were read, on the shelf and off it. Knows nothing of decoders.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::shelf::Shelf;
+use super::shelf::{Entry, SHORTEST_SECS, Shelf};
 use crate::film::{FilmPicture, slot_secs};
 use crate::media::Thumbnails;
 
-/// Films that were looked at up to here at most are read again faster than they would be found.
-const SHORTEST_SECS: f64 = 60.0;
 /// Bytes of pictures kept of one film, about 300 of them.
 const MOST_BYTES: usize = 8 << 20;
 /// Bytes before a picture's colours: slot, time, whether it is exact, width, height.
 const HEAD: usize = 8 + 8 + 1 + 2 + 2;
 
 /// Pictures of a film, by slot.
+#[derive(Default)]
 pub(super) struct Roll {
-    path: PathBuf,
+    /// Where they are kept: what is read of the film from now on is of the file that this names.
+    kept: Option<Entry>,
     pictures: BTreeMap<u64, Arc<FilmPicture>>,
     changed: bool,
 }
@@ -25,13 +25,9 @@ pub(super) struct Roll {
 impl Roll {
     /// What the shelf has of a film.
     pub(super) fn of(path: &Path, shelf: &Shelf) -> Self {
-        let pictures = shelf.film(path).and_then(|bytes| read(&bytes)).unwrap_or_default();
-        Self { path: path.to_owned(), pictures, changed: false }
-    }
-
-    /// The film's file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        let kept = shelf.of_film(path);
+        let pictures = kept.as_ref().and_then(|entry| read(&entry.film()?)).unwrap_or_default();
+        Self { kept, pictures, changed: false }
     }
 
     /// The picture of a slot, if there is one that is close enough where slots are `spacing_secs` apart.
@@ -51,10 +47,10 @@ impl Roll {
     }
 
     /// Puts what is new on the shelf.
-    pub(super) fn keep(&mut self, shelf: &Shelf) {
+    pub(super) fn keep(&mut self) {
         let long = self.pictures.keys().next_back().is_some_and(|slot| slot_secs(*slot) >= SHORTEST_SECS);
-        if std::mem::take(&mut self.changed) && long {
-            shelf.put_film(&self.path, &written(&self.pictures));
+        if let Some(kept) = self.kept.as_ref().filter(|_| std::mem::take(&mut self.changed) && long) {
+            kept.put_film(&written(&self.pictures));
         }
     }
 }
@@ -116,10 +112,10 @@ mod tests {
         for slot in [0, 64 * 59] {
             roll.put(&picture(slot));
         }
-        roll.keep(&shelf);
+        roll.keep();
         assert!(Roll::of(&film, &shelf).pictures.is_empty(), "short");
         roll.put(&picture(64 * 60));
-        roll.keep(&shelf);
+        roll.keep();
         let back = Roll::of(&film, &shelf);
         assert_eq!(back.pictures, roll.pictures);
         // Half a second off is close enough from afar only.
@@ -134,16 +130,18 @@ mod tests {
             assert!(Roll::of(&film, &shelf).pictures.is_empty());
         }
         roll.put(&picture(64 * 61));
-        roll.keep(&shelf);
+        roll.keep();
         assert_eq!(Roll::of(&film, &shelf).pictures.len(), 4);
+        // A changed file is another film: what was read before it changed is not kept under its name.
         std::fs::write(&film, "another film").expect("a file");
+        roll.put(&picture(64 * 62));
+        roll.keep();
         assert!(Roll::of(&film, &shelf).pictures.is_empty());
     }
 
     #[test]
     fn the_finest_slots_make_room() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut roll = Roll::of(folder.path(), &Shelf::default());
+        let mut roll = Roll::default();
         let large = |slot| {
             let rgb = vec![0; 160 * 72 * 3];
             Arc::new(FilmPicture { slot, pts_secs: 0.0, exact: true, width: 160, height: 72, rgb })

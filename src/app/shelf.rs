@@ -1,6 +1,6 @@
-//! What was computed about long files, on disk, so that it is computed once: outlines, spectra and filmstrips. Files are named by
-//! what they are of (path, size, time of change, and what is done to it); all share one bounded folder, from which the
-//! oldest are dropped. Knows nothing of how any of it is made or drawn; a file that cannot be read is no file.
+//! What was computed about long files, on disk, so that it is computed once: outlines, spectra and filmstrips. Files are
+//! named by what they are of (path, size, time of change, and what is done to it); all share one bounded folder, from
+//! which the oldest are dropped. Knows nothing of how any of it is made or drawn; a file that cannot be read is no file.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use super::folders::{self, Kind};
 use crate::clip::{AudioSource, ClipSpec};
 use crate::export::write_whole;
 
-/// Shorter sounds are read faster than they would be found.
-const SHORTEST_SECS: f64 = 60.0;
+/// Shorter files are read faster than they would be found.
+pub(super) const SHORTEST_SECS: f64 = 60.0;
 /// Bytes kept on disk.
 const MOST_BYTES: u64 = 256 << 20;
 /// A larger file is none of ours.
@@ -44,9 +44,35 @@ impl Shelf {
         Self(folder)
     }
 
+    /// The entry of a sound as its file is now; `None` for what has no file of its own, or without a folder.
+    pub(super) fn of_sound(&self, sound: &ClipSpec) -> Option<Entry> {
+        let AudioSource::File { path, .. } = &sound.audio else { return None };
+        self.entry(path, &serde_json::to_vec(sound).ok()?)
+    }
+
+    /// The entry of a film as its file is now; `None` without a folder.
+    pub(super) fn of_film(&self, path: &Path) -> Option<Entry> {
+        self.entry(path, b"filmstrip")
+    }
+
+    fn entry(&self, path: &Path, what: &[u8]) -> Option<Entry> {
+        let folder = self.0.as_ref()?;
+        Some(Entry { stem: folder.join(named(path, what)?) })
+    }
+}
+
+/// What is on the shelf about one file as it was when this entry was taken. Taken before the file is read, it never names
+/// a newer file for what was read of an older one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its files, without their endings.
+    stem: PathBuf,
+}
+
+impl Entry {
     /// The outline of a sound, if it is known.
-    pub(super) fn outline(&self, sound: &ClipSpec) -> Option<Vec<[f32; 2]>> {
-        let bytes = self.get(OUTLINE, &self.of_sound(sound)?)?;
+    pub(super) fn outline(&self) -> Option<Vec<[f32; 2]>> {
+        let bytes = self.get(OUTLINE)?;
         let (body, []) = bytes.as_chunks::<4>() else { return None };
         let number = |low: u8, high: u8| match i16::from_le_bytes([low, high]) {
             i16::MIN => None,
@@ -59,36 +85,36 @@ impl Shelf {
     }
 
     /// The codes of a sound's spectrum, `[steps, bins]`, if they are known.
-    pub(super) fn spectrum(&self, sound: &ClipSpec, bins: usize) -> Option<Vec<u8>> {
-        let codes = self.get(SPECTRUM, &self.of_sound(sound)?)?;
+    pub(super) fn spectrum(&self, bins: usize) -> Option<Vec<u8>> {
+        let codes = self.get(SPECTRUM)?;
         codes.len().is_multiple_of(bins.max(1)).then_some(codes)
     }
 
     /// Keeps what is known of a sound that is so long.
-    pub(super) fn put_sound(&self, sound: &ClipSpec, secs: f64, pairs: &[[f32; 2]], spectrum: Option<&[u8]>) {
-        let Some(name) = self.of_sound(sound).filter(|_| secs >= SHORTEST_SECS) else { return };
+    pub(super) fn put_sound(&self, secs: f64, pairs: &[[f32; 2]], spectrum: Option<&[u8]>) {
+        if secs < SHORTEST_SECS {
+            return;
+        }
         let stored = |x: f32| if x.is_finite() { (x * SCALE).clamp(-32_767.0, 32_767.0) as i16 } else { i16::MIN };
         let bytes: Vec<u8> = pairs.iter().flatten().flat_map(|x| stored(*x).to_le_bytes()).collect();
-        self.put(OUTLINE, &name, &bytes);
+        self.put(OUTLINE, &bytes);
         if let Some(codes) = spectrum {
-            self.put(SPECTRUM, &name, codes);
+            self.put(SPECTRUM, codes);
         }
     }
 
     /// The pictures of a film as [`put_film`](Self::put_film) got them, if they are known.
-    pub(super) fn film(&self, path: &Path) -> Option<Vec<u8>> {
-        self.get(FILM, &self.of_film(path)?)
+    pub(super) fn film(&self) -> Option<Vec<u8>> {
+        self.get(FILM)
     }
 
     /// Keeps the pictures of a film.
-    pub(super) fn put_film(&self, path: &Path, pictures: &[u8]) {
-        if let Some(name) = self.of_film(path) {
-            self.put(FILM, &name, pictures);
-        }
+    pub(super) fn put_film(&self, pictures: &[u8]) {
+        self.put(FILM, pictures);
     }
 
-    fn get(&self, form: Form, name: &str) -> Option<Vec<u8>> {
-        let file = self.0.as_ref()?.join(name).with_extension(form.ending);
+    fn get(&self, form: Form) -> Option<Vec<u8>> {
+        let file = self.stem.with_extension(form.ending);
         if std::fs::metadata(&file).ok()?.len() > MOST_FILE_BYTES {
             return None;
         }
@@ -96,9 +122,9 @@ impl Shelf {
         bytes.starts_with(form.magic).then(|| bytes.split_off(form.magic.len()))
     }
 
-    fn put(&self, form: Form, name: &str, body: &[u8]) {
-        let Some(folder) = &self.0 else { return };
-        let file = folder.join(name).with_extension(form.ending);
+    fn put(&self, form: Form, body: &[u8]) {
+        let Some(folder) = self.stem.parent() else { return };
+        let file = self.stem.with_extension(form.ending);
         let written = std::fs::create_dir_all(folder).map_err(anyhow::Error::from).and_then(|()| {
             write_whole(&file, |out| {
                 out.write_all(form.magic)?;
@@ -109,18 +135,6 @@ impl Shelf {
             log::info!("what was computed is not kept: {e:#}");
         }
         sweep(folder, MOST_BYTES);
-    }
-
-    fn of_film(&self, path: &Path) -> Option<String> {
-        self.0.as_ref()?;
-        named(path, b"filmstrip")
-    }
-
-    /// The name of a sound; `None` for what has no file of its own, or without a folder.
-    fn of_sound(&self, sound: &ClipSpec) -> Option<String> {
-        let AudioSource::File { path, .. } = &sound.audio else { return None };
-        self.0.as_ref()?;
-        named(path, &serde_json::to_vec(sound).ok()?)
     }
 }
 
@@ -182,29 +196,33 @@ mod tests {
         let mut pairs = vec![[-0.25, 0.5]; 6_000];
         pairs[7] = [f32::INFINITY, f32::NEG_INFINITY];
         let codes: Vec<u8> = (0..=255).collect();
-        assert_eq!(shelf.outline(&of(&path)), None);
-        shelf.put_sound(&of(&path), 60.0, &pairs, Some(&codes));
-        let back = shelf.outline(&of(&path)).unwrap();
+        let sound = || shelf.of_sound(&of(&path)).unwrap();
+        let first = sound();
+        assert_eq!(first.outline(), None);
+        first.put_sound(60.0, &pairs, Some(&codes));
+        let back = sound().outline().unwrap();
         assert_eq!((back.len(), back[7]), (pairs.len(), pairs[7]));
         assert!(back.iter().zip(&pairs).all(|(a, b)| a == b || (a[0] - b[0]).abs() + (a[1] - b[1]).abs() < 2e-4));
-        assert_eq!(shelf.spectrum(&of(&path), 128), Some(codes));
-        assert_eq!(shelf.spectrum(&of(&path), 100), None);
-        // Louder is another sound, a changed file another file, a broken outline none, a short one is not kept.
+        assert_eq!(sound().spectrum(128), Some(codes));
+        assert_eq!(sound().spectrum(100), None);
+        // Louder is another sound, a broken outline none, a short one is not kept.
         let louder = ClipSpec { sound: crate::clip::SoundEdit { gain_db: 1.0, ..Default::default() }, ..of(&path) };
-        assert_eq!(shelf.outline(&louder), None);
-        let name = shelf.of_sound(&of(&path)).unwrap();
-        let file = folder.path().join("cache").join(&name).with_extension("outline");
+        assert_eq!(shelf.of_sound(&louder).unwrap().outline(), None);
+        let file = first.stem.with_extension("outline");
         std::fs::write(&file, "MLENSOL1abc").unwrap();
-        assert_eq!(shelf.outline(&of(&path)), None);
-        shelf.put_sound(&of(&path), 59.0, &pairs, None);
-        assert_eq!(shelf.outline(&of(&path)), None);
+        assert_eq!(sound().outline(), None);
+        first.put_sound(59.0, &pairs, None);
+        assert_eq!(sound().outline(), None);
+        // A changed file is another file: what was read before it changed is not kept under its name.
         std::fs::write(&path, "other sound").unwrap();
-        assert_ne!(shelf.of_sound(&of(&path)).unwrap(), name);
+        first.put_sound(60.0, &pairs, None);
+        assert!(first.outline().is_some() && sound() != first);
+        assert_eq!(sound().outline(), None);
         // Bounded: the oldest goes, what is not ours stays.
         let other = folder.path().join("cache/other.txt");
         std::fs::write(&other, "x").unwrap();
         sweep(&folder.path().join("cache"), 0);
         assert!(!file.exists() && other.exists());
-        assert_eq!(Shelf::default().outline(&of(&path)), None);
+        assert_eq!(Shelf::default().of_sound(&of(&path)), None);
     }
 }

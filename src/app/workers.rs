@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::shelf::Shelf;
+use super::shelf::{Entry, Shelf};
 use super::spectrum::{MEL, SpectrumBuilder};
 use crate::capture::project;
 use crate::clip::{AudioSource, ClipSpec};
@@ -267,15 +267,14 @@ fn outline(
         report(Event::Outline { sound_id, own, outline });
     };
     let tell_spectrum = |spectrum: Spectrum| report(Event::Spectrum { sound_id, spectrum: Arc::new(spectrum) });
-    let known = (shelf.outline(sound), shelf.spectrum(sound, MEL.bins).filter(|_| !own));
-    match known {
-        (Some(pairs), codes) if own || codes.is_some() => {
-            if let Some(codes) = codes {
-                tell_spectrum(Spectrum::new(codes, MEL.bins, SpectrumBuilder::STEP_SECS, false));
-            }
-            return tell(pairs, false);
+    let kept = shelf.of_sound(sound);
+    let codes = kept.as_ref().filter(|_| !own).and_then(|entry| entry.spectrum(MEL.bins));
+    let pairs = kept.as_ref().filter(|_| own || codes.is_some()).and_then(Entry::outline);
+    if let Some(pairs) = pairs {
+        if let Some(codes) = codes {
+            tell_spectrum(Spectrum::new(codes, MEL.bins, SpectrumBuilder::STEP_SECS, false));
         }
-        _ => {}
+        return tell(pairs, false);
     }
     let builder = RefCell::new((!own).then(SpectrumBuilder::new));
     let spectrum = |growing| builder.borrow_mut().as_mut().map(|builder| builder.spectrum(growing));
@@ -294,7 +293,9 @@ fn outline(
         Ok(Some(peaks)) if !stale() => {
             let spectrum = spectrum(false);
             let codes = spectrum.as_ref().map(Spectrum::steps);
-            shelf.put_sound(sound, peaks.end_secs(), peaks.pairs(), codes);
+            if let Some(entry) = kept {
+                entry.put_sound(peaks.end_secs(), peaks.pairs(), codes);
+            }
             if let Some(spectrum) = spectrum {
                 tell_spectrum(spectrum);
             }
