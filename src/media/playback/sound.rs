@@ -169,8 +169,11 @@ impl SoundThread {
         let mut state = self.shared.lock();
         state.output = name;
         if failed {
-            // Everything on its way to the old device is lost: begin again where it was.
-            state.target_secs = state.last_position.1;
+            // Everything on its way to the old device is lost: begin again where it was, or where the newest seek goes
+            // when nothing has been heard of it yet.
+            if state.last_position.0 == state.seek {
+                state.target_secs = state.last_position.1;
+            }
             state.sound_version += 1;
             state.keep_time = false;
             drop(state);
