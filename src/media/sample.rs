@@ -114,7 +114,7 @@ pub(super) struct Stamp {
 /// Samples the picture; also returns when it ends, in seconds.
 fn sample_video(
     path: &Path,
-    mut source: Source,
+    source: Source,
     clip: &ClipSpec,
     sampling: &Sampling,
     cancel: &dyn Fn() -> bool,
@@ -130,20 +130,9 @@ fn sample_video(
             name(path)
         ));
     }
-    let stamps = if still { None } else { scan_packets(&mut source, cancel)? };
-    // At the end of the file now: all that follows rewinds first.
-    let mut reader = VideoReader::of(source)?;
-    let mut stamps = match stamps {
-        Some(stamps) => stamps,
-        None => decode_stamps(&mut reader, cancel)?,
-    };
-    let mut exact = false;
+    let Stamped { mut reader, mut stamps, mut exact } = stamped(source, cancel)?;
     loop {
-        if stamps.is_empty() {
-            // The packets carry no picture that decodes: let the decoder say why.
-            return Err(MediaError::NothingDecoded { path: path.to_owned(), detail: "no frame in it".to_owned() });
-        }
-        let plan = Plan::new(&reader, &stamps, clip, sampling, path)?;
+        let plan = Plan::new(&reader, &stamps, clip, sampling)?;
         match collect(&mut reader, &stamps, &plan, clip.frames, cancel, each)? {
             Some(frames) => {
                 let whole = clip.end_secs.is_none() && !still;
@@ -168,8 +157,33 @@ fn sample_video(
     }
 }
 
+/// A video whose frames' times are known.
+pub(super) struct Stamped {
+    /// At its first frame.
+    pub(super) reader: VideoReader,
+    /// In order.
+    pub(super) stamps: Vec<Stamp>,
+    /// Whether they were counted by decoding.
+    pub(super) exact: bool,
+}
+
+/// Learns the times of a video's frames, from its packets where these tell them.
+pub(super) fn stamped(mut source: Source, cancel: &dyn Fn() -> bool) -> Result<Stamped, MediaError> {
+    let promised = if source.is_still() { None } else { scan_packets(&mut source, cancel)? };
+    let mut reader = VideoReader::of(source)?;
+    let exact = promised.is_none();
+    let stamps = match promised {
+        Some(stamps) => {
+            reader.rewind()?;
+            stamps
+        }
+        None => decode_stamps(&mut reader, cancel)?,
+    };
+    Ok(Stamped { reader, stamps, exact })
+}
+
 /// Reads every packet's time stamp without decoding. `None` when the packets have none.
-pub(super) fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option<Vec<Stamp>>, MediaError> {
+fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option<Vec<Stamp>>, MediaError> {
     let Some(stream) = source.video_stream().map(|s| s.index()) else { return Ok(None) };
     source.keep_only(stream);
     let mut stamps = Vec::new();
@@ -224,8 +238,11 @@ impl Plan {
         stamps: &[Stamp],
         clip: &ClipSpec,
         sampling: &Sampling,
-        path: &Path,
     ) -> Result<Self, MediaError> {
+        let path = || reader.path().to_owned();
+        if stamps.is_empty() {
+            return Err(MediaError::NothingDecoded { path: path(), detail: "no frame in it".to_owned() });
+        }
         let secs = |s: &Stamp| reader.secs(s.ticks);
         let nominal = reader.nominal_frame_secs();
         let last = stamps.last().map_or(0.0, secs);
@@ -237,7 +254,7 @@ impl Plan {
         let (start, end) = range_of(clip);
         if end <= start || start >= stream_end_secs {
             return Err(MediaError::EmptyRange {
-                path: path.to_owned(),
+                path: path(),
                 start_secs: start.max(0.0),
                 end_secs: end.min(stream_end_secs),
                 duration_secs: stream_end_secs,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::error::MediaError;
 use super::picture::{VideoFrame, bytes_of};
 use super::reader::{EPSILON_SECS, VideoReader};
-use super::sample::{Plan, Stamp, decode_stamps, order, scan_packets};
+use super::sample::{Plan, Stamp, Stamped, decode_stamps, order, stamped};
 use super::source::Source;
 use crate::clip::ClipSpec;
 use crate::frame::Planes;
@@ -51,27 +51,20 @@ impl Slots {
     /// When the file cannot be used, or the range is empty.
     pub fn open(clip: &ClipSpec, sampling: &Sampling, cancel: &dyn Fn() -> bool) -> Result<Self, MediaError> {
         let path = clip.video.as_deref().unwrap_or_else(|| std::path::Path::new(""));
-        let mut source = Source::open(path)?;
-        let stamps = if source.is_still() { None } else { scan_packets(&mut source, cancel)? };
+        let Stamped { reader, stamps, exact } = stamped(Source::open(path)?, cancel)?;
         let mut slots = Self {
-            reader: VideoReader::of(source)?,
+            reader,
             clip: clip.clone(),
             sampling: *sampling,
             begins_secs: Vec::new(),
             shows: Vec::new(),
             frames: Vec::new(),
-            counted: false,
+            counted: exact,
             kept: VecDeque::new(),
             kept_bytes: 0,
             most_bytes: MOST_BYTES,
         };
-        match stamps {
-            Some(stamps) => {
-                slots.reader.rewind()?;
-                slots.plan(&stamps)?;
-            }
-            None => slots.count(cancel)?,
-        }
+        slots.plan(&stamps)?;
         Ok(slots)
     }
 
@@ -83,11 +76,7 @@ impl Slots {
     }
 
     fn plan(&mut self, stamps: &[Stamp]) -> Result<(), MediaError> {
-        let path = self.reader.path().to_owned();
-        if stamps.is_empty() {
-            return Err(MediaError::NothingDecoded { path, detail: "no frame in it".to_owned() });
-        }
-        let plan = Plan::new(&self.reader, stamps, &self.clip, &self.sampling, &path)?;
+        let plan = Plan::new(&self.reader, stamps, &self.clip, &self.sampling)?;
         let secs = |i: &usize| self.reader.secs(stamps[*i].ticks);
         self.begins_secs = plan.wanted.iter().map(secs).collect();
         let mut distinct = plan.wanted.clone();
