@@ -78,10 +78,12 @@ impl Backwards {
                     self.bytes -= self.frames.pop_front().map_or(0, |f| bytes_of(&*f));
                 }
             }
-            if self.frames.is_empty() && from_secs <= 0.0 {
+            self.stretch_secs *= 2.0;
+            if !self.frames.is_empty() {
+                self.stretch_secs = self.stretch_secs.min(BACK_SECS[1]);
+            } else if from_secs <= 0.0 {
                 return Ok(None);
             }
-            self.stretch_secs = (self.stretch_secs * 2.0).min(BACK_SECS[1]);
         }
     }
 }
@@ -331,5 +333,35 @@ impl Pictures {
                 slots.get(slot, stale)?.map(|f| Arc::new(f) as Arc<dyn Planes>)
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn backwards_ends_at_the_first_frame_however_late_it_comes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("late.mkv");
+        let made = Command::new("ffmpeg")
+            .args("-v error -nostdin -f lavfi -i sine=duration=32".split(' '))
+            .args("-itsoffset 30 -f lavfi -i testsrc2=size=64x48:rate=10:duration=2 -c:v libx264 -g 10".split(' '))
+            .arg(&path)
+            .status();
+        assert!(made.expect("ffmpeg").success());
+        let mut reader = VideoReader::open(&path).expect("opens");
+        let mut back = Backwards { until_secs: 31.0, stretch_secs: BACK_SECS[0], ..Backwards::default() };
+        let asked = Cell::new(0);
+        let stale = || asked.replace(asked.get() + 1) > 1_000;
+        let mut times = Vec::new();
+        while let Some(frame) = back.previous(&mut reader, &stale).expect("decodes") {
+            times.push((frame.pts_secs() * 10.0).round() as u64);
+        }
+        assert_eq!(times, (300..310).rev().collect::<Vec<_>>());
+        assert!(!stale(), "it goes on looking");
     }
 }
