@@ -14,6 +14,10 @@ const NOISE_FRAMES: usize = 4_096;
 /// The longest sound that is repeated: it is decoded once to know its length.
 const LONGEST_REPEATED_SECS: f64 = 3_600.0;
 
+/// What is shifted or amplified further is beyond any clip, and beyond what can be counted in samples.
+const MOST_OFFSET_SECS: f64 = 1e8;
+const MOST_GAIN_DB: f64 = 200.0;
+
 /// A clip's sound, read in order from wherever [`seek`](Self::seek) went.
 pub struct Soundtrack {
     path: PathBuf,
@@ -57,8 +61,10 @@ impl Soundtrack {
         cancel: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, MediaError> {
         let SoundEdit { offset_secs, gain_db, repeat } = clip.sound;
-        let offset_secs = if offset_secs.is_finite() { offset_secs } else { 0.0 };
-        let gain = (gain_db != 0.0 && gain_db.is_finite()).then(|| 10f64.powf(gain_db / 20.0) as f32);
+        let offset_secs =
+            if offset_secs.is_finite() { offset_secs.clamp(-MOST_OFFSET_SECS, MOST_OFFSET_SECS) } else { 0.0 };
+        let gain_db = if gain_db.is_finite() { gain_db.clamp(-MOST_GAIN_DB, MOST_GAIN_DB) } else { 0.0 };
+        let gain = (gain_db != 0.0).then(|| 10f64.powf(gain_db / 20.0) as f32);
         let of = |path: PathBuf, source, period_secs| Self {
             path,
             source,

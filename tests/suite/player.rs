@@ -405,6 +405,14 @@ fn sounds_are_shifted_repeated_and_made_of_noise_exactly() {
     for (t, age) in [(0.05, 0.0), (0.2, 0.1), (0.69, 0.59), (0.75, 0.05), (1.5, 0.2), (1.95, 0.05)] {
         assert!((at(&repeated, t) - age / 2.0).abs() < 1e-4, "{} at {t}", at(&repeated, t));
     }
+    // Whatever a case says: beyond the picture there is nothing, and nothing is louder than full scale.
+    for offset_secs in [1e300, -1e300] {
+        let sound = SoundEdit { offset_secs, ..SoundEdit::default() };
+        let clip = ClipSpec { audio: file(), sound, ..ClipSpec::original(&video) };
+        assert!(media::sample_clip(&clip, &Sampling::default(), &|| false).is_err());
+    }
+    let loudest = with(file(), SoundEdit { gain_db: 1e300, ..SoundEdit::default() });
+    assert!(at(&loudest, 0.0) == 0.0 && at(&loudest, 0.3) == 1.0);
     // Noise: its level, its seed, and no end but the picture's.
     let noise = |seed, level_db| with(AudioSource::Noise { seed, level_db }, SoundEdit::default());
     let (a, b, quiet) = (noise(1, -20), noise(2, -20), noise(1, -40));
