@@ -262,8 +262,8 @@ impl App {
         let (Some(path), Some(player)) = (self.state.clip.video.clone(), &self.player) else { return };
         if let Some(at) = self.places.of(&path, self.state.duration_secs()) {
             player.seek(at);
-            let (minutes, seconds) = (at as u64 / 60, at as u64 % 60);
-            self.state.notice(false, format!("Goes on where you left it, at {minutes}:{seconds:02}. Home: the start."));
+            let left = ui::player::whole_clock(at);
+            self.state.notice(false, format!("Goes on where you left it, at {left}. Home: the start."));
         }
     }
 

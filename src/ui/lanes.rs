@@ -399,10 +399,15 @@ fn playhead(ui: &Ui, area: Rect, x0: f32, x: f32) {
     }
 }
 
-fn ruler(ui: &Ui, rect: Rect, view: Span, x_of: &dyn Fn(f64) -> f32) {
+/// Seconds between the ruler's ticks where they are to be `wanted` seconds apart at least.
+fn tick_secs(wanted: f64) -> f64 {
     const STEPS: [f64; 14] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0, 600.0, 1800.0];
-    let wanted = view.duration_secs() / f64::from((rect.width() / 80.0).max(1.0));
-    let step = STEPS.into_iter().find(|s| *s >= wanted).unwrap_or(3600.0);
+    // Beyond an hour in doublings: a file can claim any length.
+    STEPS.into_iter().find(|s| *s >= wanted).unwrap_or_else(|| 3600.0 * (wanted / 3600.0).log2().ceil().max(0.0).exp2())
+}
+
+fn ruler(ui: &Ui, rect: Rect, view: Span, x_of: &dyn Fn(f64) -> f32) {
+    let step = tick_secs(view.duration_secs() / f64::from((rect.width() / 80.0).max(1.0)));
     let mut i = (view.start_secs / step).ceil();
     while i * step <= view.end_secs + 1e-9 {
         let t = i * step;
@@ -412,7 +417,7 @@ fn ruler(ui: &Ui, rect: Rect, view: Span, x_of: &dyn Fn(f64) -> f32) {
         let text = match step {
             s if s < 0.1 => format!("{t:.2}"),
             s if s < 1.0 => format!("{t:.1}"),
-            _ if t >= 60.0 => format!("{}:{:02}", t as u64 / 60, t as u64 % 60),
+            _ if t >= 60.0 => player::whole_clock(t),
             _ => format!("{t:.0} s"),
         };
         // Labels at the edges stay inside.
@@ -515,5 +520,20 @@ fn look(ui: &Ui, response: &egui::Response, state: &State, axis: &Axis<'_>, comm
     let timeline = (!whole).then(|| Span::new(start, start + length));
     if timeline != state.view.timeline {
         commands.push(Command::SetView(Box::new(crate::settings::View { timeline, ..state.view })));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_keep_their_distance_in_a_file_of_any_length() {
+        for (wanted, expected) in [(0.0, 0.05), (0.3, 0.5), (1800.0, 1800.0), (1801.0, 3600.0), (3601.0, 7200.0)] {
+            assert_eq!(tick_secs(wanted), expected);
+        }
+        for wanted in [1e6, 9.3e12] {
+            assert!((1.0..2.0).contains(&(tick_secs(wanted) / wanted)), "{wanted}");
+        }
     }
 }

@@ -177,10 +177,19 @@ pub fn drag_hint(ui: &Ui, state: &State) {
     }
 }
 
-/// `m:ss.cc` of a time in seconds.
+/// A time to the hundredth: `1:02.30`, `1:00:02.30`.
 pub fn clock(secs: f64) -> String {
     let centi = (secs.max(0.0) * 100.0).round() as u64;
-    format!("{}:{:02}.{:02}", centi / 6000, centi / 100 % 60, centi % 100)
+    format!("{}.{:02}", whole_clock((centi / 100) as f64), centi % 100)
+}
+
+/// A time to the second below: `1:02`, `1:00:02`.
+pub fn whole_clock(secs: f64) -> String {
+    let secs = secs.max(0.0) as u64;
+    match secs / 3600 {
+        0 => format!("{}:{:02}", secs / 60, secs % 60),
+        hours => format!("{hours}:{:02}:{:02}", secs / 60 % 60, secs % 60),
+    }
 }
 
 fn icon_command(ui: &mut Ui, commands: &mut Vec<Command>, icon: Icon, label: &str, command: Command, enabled: bool) {
