@@ -1,5 +1,5 @@
 //! `modalens bench-media`: decoding and exact seeking in turns with the `ffmpeg` command line on the same file, so that
-//! whatever else the machine does falls on both. Knows nothing of models.
+//! whatever else the machine does falls on both, and the key frame that scrubbing shows first. Knows nothing of models.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,8 +30,8 @@ pub struct Args {
     json: bool,
 }
 
-/// What was measured. FFmpeg's times are those of its option `-benchmark`: without its start and the opening of the file, as
-/// ours are, in milliseconds.
+/// What was measured. FFmpeg's times are those of its option `-benchmark`, in milliseconds: without its start and the
+/// opening of the file, as ours are.
 #[derive(Debug, Serialize)]
 struct Report {
     frames: usize,
@@ -51,6 +51,9 @@ struct Report {
     seek_time: f64,
     /// The same of CPU time, which other programs disturb less.
     seek_cpu: f64,
+    /// What scrubbing shows first: the key frame before the place.
+    preview_ms_median: f64,
+    preview_ms_worst: f64,
 }
 
 /// Wall and CPU seconds.
@@ -65,6 +68,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let targets: Vec<f64> = (0..args.seeks.max(1)).map(|i| times[(i * 7_919 + 97) % times.len()]).collect();
     let mut decode = [Vec::new(), Vec::new()];
     let mut seeks = vec![[Vec::new(), Vec::new()]; targets.len()];
+    let mut previews = vec![Vec::new(); targets.len()];
     let mut frames_converted = false;
     for _ in 0..args.rounds.max(1) {
         let (started, cpu) = (Instant::now(), cpu_seconds());
@@ -82,10 +86,18 @@ pub fn run(args: &Args) -> Result<Outcome> {
             let at = format!("{:.6}", target - 0.001);
             theirs.push(ffmpeg(&args.video, threads, &["-ss", &at], &["-frames:v", "1"])?);
         }
+        for (target, times) in targets.iter().zip(&mut previews) {
+            let (started, cpu) = (Instant::now(), cpu_seconds());
+            // Where the one before it is near, the frame itself is as quick, and nothing is shown first.
+            if reader.key_frame_before(*target)?.is_some() {
+                times.push((started.elapsed().as_secs_f64(), cpu_seconds() - cpu));
+            }
+        }
     }
     let (ours, theirs) = (least(&decode[0]), least(&decode[1]));
     let our_seeks: Vec<f64> = seeks.iter().map(|s| least(&s[0]).0 * 1e3).collect();
     let their_seeks: Vec<f64> = seeks.iter().map(|s| least(&s[1]).0 * 1e3).collect();
+    let previews: Vec<f64> = previews.iter().filter(|p| !p.is_empty()).map(|p| least(p).0 * 1e3).collect();
     let ratios: Vec<f64> = our_seeks.iter().zip(&their_seeks).map(|(a, b)| a / b).collect();
     let cpu_ratios: Vec<f64> = seeks.iter().map(|s| least(&s[0]).1 / least(&s[1]).1).collect();
     let report = Report {
@@ -98,10 +110,12 @@ pub fn run(args: &Args) -> Result<Outcome> {
         ffmpeg_decode_cpu_s: theirs.1,
         decode_speed: theirs.0 / ours.0,
         seek_ms_median: median(&our_seeks),
-        seek_ms_worst: our_seeks.iter().copied().fold(0.0, f64::max),
+        seek_ms_worst: worst(&our_seeks),
         ffmpeg_seek_ms_median: median(&their_seeks),
         seek_time: median(&ratios),
         seek_cpu: median(&cpu_ratios),
+        preview_ms_median: median(&previews),
+        preview_ms_worst: worst(&previews),
     };
     if args.json {
         print_json(&report)?;
@@ -128,6 +142,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
             report.ffmpeg_seek_ms_median,
             report.seek_time,
             report.seek_cpu
+        );
+        println!(
+            "  scrubbing    a key frame to look at: median {:.1} ms, worst {:.1} ms",
+            report.preview_ms_median, report.preview_ms_worst
         );
     }
     Ok(Outcome::Fine)
@@ -169,6 +187,10 @@ fn said_times(log: &str) -> Option<Times> {
 /// The smallest of each: what is more is other programs'.
 fn least(times: &[Times]) -> Times {
     times.iter().fold((f64::INFINITY, f64::INFINITY), |a, b| (a.0.min(b.0), a.1.min(b.1)))
+}
+
+fn worst(values: &[f64]) -> f64 {
+    values.iter().copied().fold(0.0, f64::max)
 }
 
 fn median(values: &[f64]) -> f64 {
