@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 
 use modalens::capture::{Share, project};
 use modalens::clip::ClipSpec;
@@ -266,14 +266,20 @@ proptest! {
     }
 }
 
-/// Events of an engine, in order.
-fn engine() -> (Engine, mpsc::Receiver<Event>) {
+/// An engine, its events in order, and what lets it go on where it begins to load a model.
+fn engine() -> (Engine, mpsc::Receiver<Event>, mpsc::Sender<()>) {
     let (sender, receiver) = mpsc::channel();
+    let (load, may_load) = mpsc::channel();
+    let may_load = Mutex::new(may_load);
     let engine = Engine::spawn(move |event| {
+        let loading = matches!(event, Event::ModelLoading { .. });
         let _ = sender.send(event);
+        if loading {
+            let _ = may_load.lock().unwrap().recv();
+        }
     })
     .unwrap();
-    (engine, receiver)
+    (engine, receiver, load)
 }
 
 fn request(epoch: u64, question: &str, new: usize) -> Request {
@@ -288,7 +294,7 @@ fn request(epoch: u64, question: &str, new: usize) -> Request {
 
 #[test]
 fn the_newest_request_wins_and_faults_are_survived() {
-    let (engine, events) = engine();
+    let (engine, events, load) = engine();
     engine.ask(request(1, "too early", 1));
     assert!(
         matches!(events.recv().unwrap(), Event::AskFailed { epoch: 1, message, .. } if message.contains("no model"))
@@ -296,6 +302,7 @@ fn the_newest_request_wins_and_faults_are_survived() {
 
     engine.load(LoadOptions::new(PathBuf::from("/nowhere")));
     assert!(matches!(events.recv().unwrap(), Event::ModelLoading { .. }));
+    load.send(()).unwrap();
     assert!(matches!(events.recv().unwrap(), Event::ModelFailed { message } if message.contains("/nowhere")));
 
     engine.load(LoadOptions::new(fixture()));
@@ -303,6 +310,7 @@ fn the_newest_request_wins_and_faults_are_survived() {
     for epoch in 2..6 {
         engine.ask(request(epoch, "What do you hear?", 20_000));
     }
+    load.send(()).unwrap();
     let mut answered = Vec::new();
     let mut tokens = 0;
     let mut cut = false;
@@ -339,6 +347,7 @@ fn the_newest_request_wins_and_faults_are_survived() {
     while !matches!(events.recv().unwrap(), Event::Token { epoch: 8, .. }) {}
     engine.ask(request(9, "And now?", 20_000));
     engine.load(LoadOptions::new(fixture()));
+    load.send(()).unwrap();
     let mut ended = Vec::new();
     loop {
         match events.recv().unwrap() {
