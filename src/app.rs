@@ -35,7 +35,7 @@ use crate::ui;
 
 use downloads::Downloads;
 use exports::Exporter;
-use film::{FilmReader, Wanted};
+use film::FilmReader;
 use places::Places;
 use shelf::Shelf;
 use stats::{Disturbance, FrameStats};
@@ -385,14 +385,6 @@ impl App {
         );
     }
 
-    /// Has the filmstrip's missing pictures read. Also with none missing, so that none of another view are.
-    fn read_film(&mut self, spacing_secs: f64) {
-        let Some(path) = self.state.clip.video.clone().filter(|_| self.state.film.failed.is_none()) else { return };
-        let wanted = Wanted { clip_id: self.state.clip_id, path, slots: self.state.film.missing(), spacing_secs };
-        let notify = self.notify();
-        self.film.want(wanted, notify);
-    }
-
     fn ask(&mut self) {
         let (None, Some(engine)) = (self.state.why_not_ask(), &self.engine) else { return };
         let epoch = self.state.begin_run(self.started.elapsed().as_secs_f64());
@@ -542,8 +534,10 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         let position = self.state.playback.position_secs;
-        let scene = ui::Scene { frame: self.player.as_ref().and_then(|p| p.frame_at(position)) };
-        self.state.playback.frame_pts_secs = scene.frame.as_ref().map(|f| f.pts_secs());
+        let frame = self.player.as_ref().and_then(|p| p.frame_at(position));
+        let stand_in = frame.as_ref().and_then(|frame| self.stand_in(position, frame.pts_secs()));
+        self.state.playback.frame_pts_secs = stand_in.as_ref().or(frame.as_ref()).map(|f| f.pts_secs());
+        let scene = ui::Scene { frame, stand_in };
         let commands = ui::show(ui, &self.state, &scene, &mut self.memory);
         // egui may lay a frame out twice with the same input: what the user did counts once.
         if ui.ctx().current_pass_index() == 0 {

@@ -134,6 +134,55 @@ pub fn display_size(frame: &dyn Planes) -> [u32; 2] {
     if frame.rotation_degrees() % 180 == 90 { [h, w] } else { [w, h] }
 }
 
+/// A picture that no decoder gave: upright, in square pixels.
+pub struct RgbaFrame {
+    size: [u32; 2],
+    data: Vec<u8>,
+    pts_secs: f64,
+}
+
+impl RgbaFrame {
+    /// A black picture of a size.
+    pub fn black([width, height]: [u32; 2], pts_secs: f64) -> Self {
+        let data = [0, 0, 0, 255].repeat(width as usize * height as usize);
+        Self { size: [width, height], data, pts_secs }
+    }
+
+    /// A picture of `[height, width, 3]` bytes; what is missing of them is left out, row by row.
+    pub fn of_rgb(width: usize, rgb: &[u8], pts_secs: f64) -> Self {
+        let width = width.max(1);
+        let height = rgb.len() / (width * 3);
+        let pixels = rgb.as_chunks::<3>().0.iter().take(width * height);
+        let data = pixels.flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
+        Self { size: [width as u32, height as u32], data, pts_secs }
+    }
+}
+
+impl Planes for RgbaFrame {
+    fn size(&self) -> [u32; 2] {
+        self.size
+    }
+    fn layout(&self) -> PixelLayout {
+        PixelLayout::Rgba8
+    }
+    fn color(&self) -> ColorInfo {
+        ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Center }
+    }
+    fn planes(&self) -> Vec<Plane<'_>> {
+        let [width, height] = self.size;
+        vec![Plane { data: &self.data, stride: width as usize * 4, width, height }]
+    }
+    fn pts_secs(&self) -> f64 {
+        self.pts_secs
+    }
+    fn rotation_degrees(&self) -> u16 {
+        0
+    }
+    fn pixel_aspect(&self) -> f64 {
+        1.0
+    }
+}
+
 /// An interleaved 8-bit RGB picture, `[height, width, 3]`, upright and in square pixels or as coded
 /// (whoever makes it says which).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,16 +1,19 @@
 //! Reads the filmstrip's pictures on a thread of their own: what is in view now, coarse to fine; what no longer is, is
-//! dropped; what the shelf has is not read again. Knows nothing of which pictures there are already, or of drawing.
+//! dropped; what the shelf has is not read again. Knows nothing of drawing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::App;
 use super::roll::Roll;
 use super::shelf::Shelf;
+use crate::clip::FrameEdit;
 use crate::engine::mailbox::{Mailbox, Taken};
 use crate::engine::worker::lower_priority;
 use crate::event::Event;
 use crate::film::{FilmNews, FilmPicture, slot_secs};
+use crate::frame::{Planes, RgbaFrame};
 use crate::gpu::video::tone_mapped;
 use crate::media::{MediaError, Thumbnail, Thumbnails};
 
@@ -64,6 +67,23 @@ impl Drop for FilmReader {
         if let Some(wants) = &self.wants {
             wants.close();
         }
+    }
+}
+
+impl App {
+    /// Has the filmstrip's missing pictures read. Also with none missing, so that none of another view are.
+    pub(super) fn read_film(&mut self, spacing_secs: f64) {
+        let Some(path) = self.state.clip.video.clone().filter(|_| self.state.film.failed.is_none()) else { return };
+        let wanted = Wanted { clip_id: self.state.clip_id, path, slots: self.state.film.missing(), spacing_secs };
+        let notify = self.notify();
+        self.film.want(wanted, notify);
+    }
+
+    /// What follows a hand that moves faster than the decoder: the filmstrip's picture.
+    pub(super) fn stand_in(&self, position: f64, shown_secs: f64) -> Option<Arc<dyn Planes>> {
+        let late = self.player.as_ref()?.lags_behind_hand() && self.state.clip.frames == FrameEdit::Keep;
+        let near = self.state.film.nearer(position, shown_secs).filter(|_| late)?;
+        Some(Arc::new(RgbaFrame::of_rgb(near.width, &near.rgb, near.pts_secs)))
     }
 }
 

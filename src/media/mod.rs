@@ -35,7 +35,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use encode::{AudioParams, EncodeSpeed, Encoder, VideoParams};
 pub use error::MediaError;
 pub use peaks::{Peaks, waveform};
-pub use picture::{BlackFrame, VideoFrame};
+pub use picture::VideoFrame;
 pub use playback::{ManualOutput, MediaEvent, Output, Playback};
 pub use probe::{AudioInfo, Probe, VideoInfo, probe};
 pub use reader::{MAX_PIXELS, VideoReader};

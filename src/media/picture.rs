@@ -261,46 +261,6 @@ fn turn<'a>(rows: impl Iterator<Item = &'a [u8]>, w: usize, h: usize, how: Orien
     RgbImage { width: out_w, height: out_h, data }
 }
 
-/// A black picture.
-pub struct BlackFrame {
-    size: [u32; 2],
-    data: Vec<u8>,
-    pts_secs: f64,
-}
-
-impl BlackFrame {
-    /// A black picture of a size.
-    pub fn new([width, height]: [u32; 2], pts_secs: f64) -> Self {
-        let data = [0, 0, 0, 255].repeat(width as usize * height as usize);
-        Self { size: [width, height], data, pts_secs }
-    }
-}
-
-impl Planes for BlackFrame {
-    fn size(&self) -> [u32; 2] {
-        self.size
-    }
-    fn layout(&self) -> PixelLayout {
-        PixelLayout::Rgba8
-    }
-    fn color(&self) -> ColorInfo {
-        ColorInfo { matrix: Matrix::Bt709, full_range: true, siting: ChromaSiting::Center }
-    }
-    fn planes(&self) -> Vec<Plane<'_>> {
-        let [width, height] = self.size;
-        vec![Plane { data: &self.data, stride: width as usize * 4, width, height }]
-    }
-    fn pts_secs(&self) -> f64 {
-        self.pts_secs
-    }
-    fn rotation_degrees(&self) -> u16 {
-        0
-    }
-    fn pixel_aspect(&self) -> f64 {
-        1.0
-    }
-}
-
 /// A sane sample aspect ratio as width ÷ height.
 pub(crate) fn aspect(ratio: ffmpeg::Rational) -> Option<f64> {
     let value = super::source::positive(ratio)?;

@@ -120,6 +120,7 @@ impl Playback {
                 late_secs: VecDeque::new(),
                 off_secs: VecDeque::new(),
                 frame_secs: 0.0,
+                near_time: None,
                 error: None,
                 output: "",
             }),
@@ -396,6 +397,12 @@ impl Playback {
             self.shared.wake_picture.notify_all();
         }
         shown
+    }
+
+    /// Whether nothing of what a hand [scrubs](Self::scrub) to is there yet and, by the one before, will be soon: a small
+    /// picture from elsewhere would follow the hand better than the frame that is shown.
+    pub fn lags_behind_hand(&self) -> bool {
+        self.shared.lock().near_is_late()
     }
 
     /// When the next frame is due, in seconds: `None` when none is decoded yet or none follows.

@@ -71,6 +71,12 @@ impl Film {
         })
     }
 
+    /// The picture for a time, where it is nearer to it than `other_secs` is.
+    pub fn nearer(&self, t_secs: f64, other_secs: f64) -> Option<&Arc<FilmPicture>> {
+        let (picture, _) = self.at(self.view?.nearest(t_secs))?;
+        ((picture.pts_secs - t_secs).abs() < (other_secs - t_secs).abs()).then_some(picture)
+    }
+
     /// Every picture there is, by time.
     pub fn pictures(&self) -> impl ExactSizeIterator<Item = &Arc<FilmPicture>> {
         self.pictures.values().map(|kept| &kept.picture)
@@ -120,6 +126,9 @@ mod tests {
         // It stands in for the slot after it.
         assert_eq!(film.at(48 * 64).map(|(p, own)| (p.slot, own)), Some((32 * 64, false)));
         assert_eq!(film.at(32 * 64).map(|(p, own)| (p.slot, own)), Some((32 * 64, true)));
+        // For a time it is taken where what is there instead is farther off.
+        let nearer = |other| film.nearer(33.0, other).map(|p| p.slot);
+        assert_eq!((nearer(27.0), nearer(29.0), nearer(39.0)), (Some(32 * 64), None, Some(32 * 64)));
         film.look(FilmView::of(Span::new(30.0, 34.0), 1.0));
         assert!(film.missing().contains(&(32 * 64)));
         film.apply(picture(32 * 64, true, 31.99));

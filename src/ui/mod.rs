@@ -31,6 +31,8 @@ use crate::state::{Media, Model, State, file_name};
 pub struct Scene {
     /// The frame on screen.
     pub frame: Option<Arc<dyn Planes>>,
+    /// What is drawn in its place: a smaller picture that is nearer to where a hand moves.
+    pub stand_in: Option<Arc<dyn Planes>>,
 }
 
 /// What panels keep between frames: nothing but reductions of what the state holds.

@@ -85,7 +85,10 @@ pub fn picture(ui: &mut Ui, state: &State, scene: &Scene, commands: &mut Vec<Com
     ui.painter().rect_filled(area, 8, theme::INSET);
     match (&scene.frame, state.media) {
         (_, Media::Empty) => drop_zone(ui, area, commands),
-        (Some(frame), Media::Open { .. } | Media::Opening) => show_frame(ui, area, state, frame, commands),
+        (Some(frame), Media::Open { .. } | Media::Opening) => {
+            let rect = fit(area, display_size(&**frame), ui.ctx().pixels_per_point());
+            show_frame(ui, rect, state, scene.stand_in.as_ref().unwrap_or(frame), commands);
+        }
         (None, Media::Open { picture: false, .. }) => message(ui, area, "Sound only", "This clip has no picture."),
         (_, Media::Broken) => broken(ui, area, state, commands),
         _ => {
@@ -95,8 +98,7 @@ pub fn picture(ui: &mut Ui, state: &State, scene: &Scene, commands: &mut Vec<Com
     ui.allocate_rect(area, Sense::hover());
 }
 
-fn show_frame(ui: &mut Ui, area: Rect, state: &State, frame: &Arc<dyn Planes>, commands: &mut Vec<Command>) {
-    let rect = fit(area, display_size(&**frame), ui.ctx().pixels_per_point());
+fn show_frame(ui: &mut Ui, rect: Rect, state: &State, frame: &Arc<dyn Planes>, commands: &mut Vec<Command>) {
     let overlay = overlay(state);
     let (heat, caption) = overlay.map_or((None, None), |(h, c)| (Some(h), Some(c)));
     callback::picture(ui, rect, frame, heat);

@@ -282,6 +282,30 @@ fn scrubbing_shows_something_near_at_once_and_the_exact_frame_in_the_end() {
 }
 
 #[test]
+fn a_hand_that_never_rests_sees_where_it_was_just_now() {
+    let clips = Clips::new();
+    let picture = "-f lavfi -i testsrc2=size=640x480:rate=25:duration=8";
+    let path = clips.make("film.mp4", &format!("{picture} -c:v libx264 -preset ultrafast -g 25"));
+    let player = Player::open(ClipSpec::original(&path));
+    let playback = &player.playback;
+    player.seek(0.0);
+    let mut seen = std::collections::BTreeSet::new();
+    // Faster than anything can be decoded; the limit only keeps a broken build from hanging.
+    for i in 0..3_000_000u32 {
+        playback.scrub(f64::from(i * 37 % 800) / 100.0);
+        let shown = playback.frame_at(playback.position_secs()).unwrap();
+        seen.insert((shown.pts_secs() * 25.0).round() as i64);
+        if seen.len() > 4 {
+            break;
+        }
+    }
+    assert!(seen.len() > 4, "{seen:?}");
+    // Where it rests at last, the exact frame.
+    let frame = player.seek(3.01);
+    assert!((frame.pts_secs() - 3.0).abs() < 1e-6, "{}", frame.pts_secs());
+}
+
+#[test]
 fn the_videos_own_sound_is_one_key_away() {
     let clips = Clips::new();
     let path = telling(&clips, "telling.mov", 4);

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use super::sound::stop_if;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
-use crate::frame::{Planes, display_size};
-use crate::media::{BlackFrame, Slots, VideoFrame, VideoReader, probe};
+use crate::frame::{Planes, RgbaFrame, display_size};
+use crate::media::{Slots, VideoFrame, VideoReader, probe};
 use crate::settings::Sampling;
 
 /// Two times closer than this are the same: containers round to milliseconds.
@@ -60,7 +60,7 @@ impl Pictures {
         stop_if(cancel)?;
         let first = first.with_context(|| format!("no frame in the chosen part ({})", path.display()))?;
         let for_all_time: Box<dyn Planes> = match clip.frames {
-            FrameEdit::Black => Box::new(BlackFrame::new(display_size(&first), 0.0)),
+            FrameEdit::Black => Box::new(RgbaFrame::black(display_size(&first), 0.0)),
             FrameEdit::Freeze => Box::new(first),
             _ => {
                 let next = reader.next_frame()?.map(|f| Box::new(f) as _);

@@ -4,15 +4,16 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use super::super::error::MediaError;
-use super::super::picture::{BlackFrame, VideoFrame, bytes_of};
+use super::super::picture::{VideoFrame, bytes_of};
 use super::super::reader::{EPSILON_SECS, VideoReader};
 use super::super::slots::Slots;
 use super::super::source::Source;
 use super::{MediaEvent, Opened, Shared};
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
-use crate::frame::{Planes, display_size};
+use crate::frame::{Planes, RgbaFrame, display_size};
 use crate::settings::Sampling;
 
 /// Most frames decoded ahead.
@@ -163,15 +164,23 @@ pub(super) fn run(shared: &Shared) {
                 let state = shared.lock();
                 state.quit || state.seek != seek
             };
-            if rough && let Some(near) = pictures.near(target) {
-                // Something to look at while the exact frame is decoded.
-                let mut state = shared.lock();
-                if state.seek != seek {
-                    continue;
+            if rough {
+                let asked = Instant::now();
+                if let Some(near) = pictures.near(target) {
+                    // Something to look at while the exact frame is decoded.
+                    let mut state = shared.lock();
+                    state.near_time = Some(asked.elapsed());
+                    if state.seek == seek {
+                        state.queue.push_back(near);
+                    } else if state.rough && state.picture_version == version {
+                        // A hand that moves faster than pictures come still sees where it was just now.
+                        (state.shown, state.shown_seek) = (Some(near), seek);
+                    } else {
+                        continue;
+                    }
+                    drop(state);
+                    (shared.notify)(MediaEvent::FrameReady);
                 }
-                state.queue.push_back(near);
-                drop(state);
-                (shared.notify)(MediaEvent::FrameReady);
             }
             if let Err(error) = pictures.seek(target, &stale) {
                 shared.fail(&error);
@@ -255,7 +264,9 @@ fn open_pictures(
             match reader.first_of(clip.start_secs.unwrap_or(0.0), clip.end_secs.unwrap_or(f64::INFINITY))? {
                 None => Pictures::Nothing,
                 Some(frame) if clip.frames == FrameEdit::Freeze => Pictures::Same(Arc::new(frame), false),
-                Some(frame) => Pictures::Same(Arc::new(BlackFrame::new(display_size(&frame), frame.pts_secs())), false),
+                Some(frame) => {
+                    Pictures::Same(Arc::new(RgbaFrame::black(display_size(&frame), frame.pts_secs())), false)
+                }
             }
         }
         FrameEdit::Shuffle { .. } | FrameEdit::Reverse => {

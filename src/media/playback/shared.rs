@@ -16,6 +16,9 @@ use crate::media::reader::EPSILON_SECS;
 use crate::settings::Sampling;
 use crate::time::Span;
 
+/// Near frames that take longer are too slow to follow a hand.
+const SLOW: Duration = Duration::from_millis(50);
+
 pub(super) struct Shared {
     pub(super) transport: Arc<Transport>,
     pub(super) clock: Arc<dyn Clock>,
@@ -61,6 +64,8 @@ pub(super) struct State {
     pub(super) off_secs: VecDeque<f64>,
     /// How long the frame that was shown before lasted, in seconds.
     pub(super) frame_secs: f64,
+    /// How long the newest near frame took that was shown to a moving hand.
+    pub(super) near_time: Option<Duration>,
     pub(super) error: Option<String>,
     pub(super) output: &'static str,
 }
@@ -110,6 +115,12 @@ impl State {
             (clip.audio, clip.sound) = (AudioSource::Original { track: None }, SoundEdit::default());
         }
         clip
+    }
+
+    /// Whether a hand moves on without seeing what it moves to, and near frames take longer than [`SLOW`].
+    pub(super) fn near_is_late(&self) -> bool {
+        let awaited = self.rough && self.shown_seek != self.seek && self.queue.is_empty();
+        awaited && self.near_time.is_some_and(|took| took > SLOW)
     }
 
     pub(super) fn backwards(&self) -> bool {
