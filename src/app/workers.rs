@@ -120,6 +120,13 @@ pub(super) fn look_into(purpose: FileUse, path: PathBuf, notify: impl Fn(Event) 
                         );
                         report(Event::Note { message });
                     }
+                    if let Some((ends, says)) = probe.duration_secs.zip(probe.declared_secs) {
+                        let name = file_name(&facts.path);
+                        let message = format!(
+                            "{name} ends at {ends:.2} s though it says {says:.2} s: it is cut off, or its header is wrong."
+                        );
+                        report(Event::Note { message });
+                    }
                     report(Event::FileChosen { purpose, facts });
                 } else {
                     let message = format!("{} has neither picture nor sound that can be read", file_name(&facts.path));

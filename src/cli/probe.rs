@@ -31,6 +31,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
 fn print_text(probe: &Probe) {
     let length = probe.duration_secs.map_or("length unknown".into(), |s| format!("{s:.3} s"));
     println!("{}, {length}{}", probe.container, if probe.still { ", a still" } else { "" });
+    if let Some(declared) = probe.declared_secs {
+        println!("         it says {declared:.3} s: it is cut off, or its header is wrong");
+    }
     if let Some(v) = &probe.video {
         let fps = v.fps.map_or("frame rate unknown".into(), |f| format!("{f:.3} frames/s"));
         let guess = if v.matrix_tagged { "" } else { " (by size)" };

@@ -11,6 +11,7 @@ mod audio;
 mod clock;
 mod deinterlace;
 mod encode;
+mod ending;
 mod error;
 mod mixer;
 mod null_sink;

@@ -6,6 +6,7 @@ use std::path::Path;
 use ffmpeg_next::{codec, decoder};
 use serde::Serialize;
 
+use super::ending::ends_early;
 use super::error::MediaError;
 use super::picture::{Orientation, aspect, color_info};
 use super::raw;
@@ -20,6 +21,8 @@ pub struct Probe {
     pub container: String,
     /// Length in seconds; `None` when the file does not say (a still image, a raw stream).
     pub duration_secs: Option<f64>,
+    /// The length that the file says, in seconds, when it ends long before that: it is cut off, or its header lies.
+    pub declared_secs: Option<f64>,
     /// Where the container's own time axis starts, in seconds: t = 0 everywhere else in this program.
     pub start_secs: f64,
     /// Whether it is one still image.
@@ -109,16 +112,19 @@ pub struct AudioInfo {
 /// # Errors
 /// When the file is missing, empty, foreign, damaged, too large or without picture and sound.
 pub fn probe(path: &Path) -> Result<Probe, MediaError> {
-    let source = Source::open(path)?;
+    let mut source = Source::open(path)?;
     let video = source.video_stream().map(|s| video_info(&source, &s)).transpose()?;
     let audio: Vec<_> = source.audio_streams().enumerate().map(|(i, s)| audio_info(&source, i, &s)).collect();
     if video.is_none() && audio.is_empty() {
         return Err(MediaError::NoStream(path.to_owned()));
     }
     let still = source.is_still();
+    let declared_secs = source.duration_secs().filter(|_| !still);
+    let early = ends_early(&mut source);
     Ok(Probe {
         container: source.input().format().name().to_owned(),
-        duration_secs: if still { None } else { source.duration_secs() },
+        duration_secs: early.or(declared_secs),
+        declared_secs: declared_secs.filter(|_| early.is_some()),
         start_secs: source.start_secs(),
         still,
         video,

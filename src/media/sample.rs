@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::ending::is_early;
 use super::error::MediaError;
 use super::picture::ToRgb;
 use super::raw;
@@ -136,7 +137,7 @@ fn sample_video(
         match collect(&mut reader, &stamps, &plan, clip.frames, cancel, each)? {
             Some(frames) => {
                 let whole = clip.end_secs.is_none() && !still;
-                if let Some(declared) = declared.filter(|d| whole && plan.stream_end_secs + 0.5 < d * 0.95) {
+                if let Some(declared) = declared.filter(|d| whole && is_early(plan.stream_end_secs, *d)) {
                     let end_secs = plan.stream_end_secs;
                     notes.push(format!("The picture of {} ends at {end_secs:.2} s of {declared:.2} s.", name(path)));
                 }

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::audio::{AudioChunk, AudioReader};
+use super::ending::ends_early;
 use super::error::MediaError;
 use crate::clip::{AudioSource, ClipSpec, SoundEdit};
 use crate::sampled::SAMPLE_RATE;
@@ -26,6 +27,8 @@ pub struct Soundtrack {
     channels: usize,
     offset_secs: f64,
     gain: Option<f32>,
+    /// How long the file is, where the sound is all there is.
+    alone_secs: Option<f64>,
     /// Length of one round in seconds, for a sound that is repeated.
     period_secs: Option<f64>,
     round: u64,
@@ -72,6 +75,7 @@ impl Soundtrack {
             channels,
             offset_secs,
             gain,
+            alone_secs: None,
             period_secs,
             round: 0,
             gave: false,
@@ -99,7 +103,11 @@ impl Soundtrack {
         let fills = clip.video.is_some() || clip.end_secs.is_some();
         let period_secs = if repeat && fills { Some(length_secs(path, track, cancel)?) } else { None };
         let period_secs = period_secs.filter(|p| *p > 0.0);
-        Ok(Some(of(path.clone(), Source::File { reader: Box::new(reader), mono }, period_secs)))
+        let mut sound = of(path.clone(), Source::File { reader: Box::new(reader), mono }, period_secs);
+        if clip.video.is_none() {
+            sound.alone_secs = ends_early(&mut super::source::Source::open(path)?);
+        }
+        Ok(Some(sound))
     }
 
     /// The file the sound comes from; for noise, the picture's.
@@ -111,7 +119,8 @@ impl Soundtrack {
     pub fn end_secs(&self) -> Option<f64> {
         match &self.source {
             Source::File { reader, .. } if self.period_secs.is_none() => {
-                Some((reader.duration_secs()? + self.offset_secs).max(0.0))
+                let length = self.alone_secs.or_else(|| reader.duration_secs())?;
+                Some((length + self.offset_secs).max(0.0))
             }
             _ => None,
         }

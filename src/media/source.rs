@@ -154,14 +154,23 @@ impl Source {
 
     /// The next packet of `stream`; `None` at the end of the file, also when the file is cut off there.
     pub(crate) fn read(&mut self, stream: usize) -> Option<Packet> {
+        loop {
+            let packet = self.read_any()?;
+            if packet.stream() == stream {
+                return Some(packet);
+            }
+        }
+    }
+
+    /// The next packet of any stream; `None` as for [`read`](Self::read).
+    pub(crate) fn read_any(&mut self) -> Option<Packet> {
         let mut packet = Packet::empty();
         loop {
             match packet.read(&mut self.input) {
-                Ok(()) if packet.stream() == stream => {
+                Ok(()) => {
                     self.bad_reads = 0;
                     return Some(packet);
                 }
-                Ok(()) => {}
                 Err(ffmpeg::Error::InvalidData) if self.bad_reads < MAX_BAD_READS => self.bad_reads += 1,
                 // A file that is cut off ends in an I/O error or a plain end: both end the stream.
                 Err(_) => return None,

@@ -204,6 +204,9 @@ fn check(clips: &Clips, format: &Format) -> Result<(), String> {
     let must = |fine: bool, what: &str| if fine { Ok(()) } else { Err(what.to_owned()) };
 
     let probe = media::probe(&path).map_err(err)?;
+    if let Some(declared) = probe.declared_secs {
+        return Err(format!("{}: ends at {:?} s instead of {declared} s", path.display(), probe.duration_secs));
+    }
     let video = probe.video.ok_or("no picture")?;
     must(video.codec == format.video, &format!("the picture is {}", video.codec))?;
     must(probe.audio.first().map(|a| a.codec.as_str()) == format.audio, &format!("the sound is {:?}", probe.audio))?;

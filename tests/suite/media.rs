@@ -706,10 +706,15 @@ impl Player {
 
     /// Seeks and waits for the frame.
     pub fn seek(&self, secs: f64) -> std::sync::Arc<dyn Planes> {
+        self.seek_only(secs);
+        self.playback.frame_at(self.playback.position_secs()).unwrap()
+    }
+
+    /// Seeks and waits until it is there; a clip need not have a picture.
+    pub fn seek_only(&self, secs: f64) {
         while self.events.try_recv().is_ok() {}
         self.playback.seek(secs);
         self.until(|e| *e == MediaEvent::FrameReady);
-        self.playback.frame_at(self.playback.position_secs()).unwrap()
     }
 }
 

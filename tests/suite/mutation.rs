@@ -376,6 +376,7 @@ fn real_clips_are_read_whole() {
     let Ok(entries) = std::fs::read_dir(&folder) else { return };
     for path in entries.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "mp4")) {
         let probe = media::probe(&path).unwrap();
+        assert_eq!(probe.declared_secs, None, "{}", path.display());
         let frames = all_frames(&path);
         let video = probe.video.unwrap();
         assert_eq!(video.frames.unwrap_or(frames.len() as u64), frames.len() as u64, "{}", path.display());

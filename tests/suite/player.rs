@@ -306,6 +306,59 @@ fn a_hand_that_never_rests_sees_where_it_was_just_now() {
 }
 
 #[test]
+fn a_file_is_as_long_as_what_is_in_it() {
+    let clips = Clips::new();
+    let film = "-f lavfi -i testsrc2=size=96x64:rate=25:duration=20 -f lavfi -i sine=duration=20 -c:v libx264 -g 50";
+    let damaged = |name: &str, args: &str, damage: &dyn Fn(&mut Vec<u8>)| {
+        let path = clips.make(name, args);
+        let whole = media::probe(&path).unwrap();
+        assert!(
+            whole.declared_secs.is_none() && (whole.duration_secs.unwrap() - 20.0).abs() < 0.1,
+            "{name}: {whole:?}"
+        );
+        let mut bytes = std::fs::read(&path).unwrap();
+        damage(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        (path, whole.duration_secs)
+    };
+    let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() * 2 / 5);
+    let lie = |bytes: &mut Vec<u8>| {
+        // The element Duration, eight bytes long.
+        let at = bytes.windows(3).position(|w| w == b"\x44\x89\x88").unwrap() + 3;
+        bytes[at..at + 8].copy_from_slice(&9e15f64.to_be_bytes());
+    };
+    let (front, says) = damaged("cut.mp4", &format!("{film} -c:a aac -movflags +faststart"), &cut);
+    let (sound, _) = damaged("cut.flac", "-f lavfi -i sine=duration=20", &cut);
+    let (lied, _) = damaged("lied.mkv", &format!("{film} -c:a aac"), &lie);
+    for (path, ends, declared) in
+        [(front, 2.0..12.0, says), (sound.clone(), 4.0..12.0, Some(20.0)), (lied, 19.9..20.1, Some(9e12))]
+    {
+        let name = path.display();
+        let probe = media::probe(&path).unwrap();
+        let end = probe.duration_secs.filter(|end| ends.contains(end)).unwrap_or_else(|| panic!("{name}: {probe:?}"));
+        assert_eq!(probe.declared_secs, declared, "{name}");
+        let clip = if path == sound {
+            ClipSpec { audio: AudioSource::File { path: sound.clone(), track: None }, ..ClipSpec::default() }
+        } else {
+            ClipSpec::original(&path)
+        };
+        let player = Player::open(clip);
+        player.seek_only(end - 0.4);
+        // A sound alone says its length once it is open.
+        while player.playback.duration_secs().is_none() {
+            std::thread::yield_now();
+        }
+        assert!(player.playback.duration_secs().is_some_and(|d| (d - end).abs() < 0.05), "{name}");
+        player.playback.play();
+        while player.playback.is_playing() {
+            player.pump();
+        }
+        player.until(|e| *e == MediaEvent::Ended);
+        assert!((player.playback.position_secs() - end).abs() < 0.05, "{name}: {}", player.playback.position_secs());
+    }
+}
+
+#[test]
 fn the_videos_own_sound_is_one_key_away() {
     let clips = Clips::new();
     let path = telling(&clips, "telling.mov", 4);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use super::super::ending::ends_early;
 use super::super::error::MediaError;
 use super::super::picture::{VideoFrame, bytes_of};
 use super::super::reader::{EPSILON_SECS, VideoReader};
@@ -244,8 +245,9 @@ fn open_pictures(
     stale: &dyn Fn() -> bool,
 ) -> Result<(Pictures, Opened), MediaError> {
     let Some(path) = &clip.video else { return Ok((Pictures::Nothing, Opened::default())) };
-    let source = Source::open(path)?;
-    let whole = source.duration_secs();
+    let mut source = Source::open(path)?;
+    let early = ends_early(&mut source);
+    let whole = early.or(source.duration_secs());
     if source.video_stream().is_none() {
         if matches!(clip.audio, AudioSource::None) {
             return Err(MediaError::NoVideo(path.clone()));
@@ -253,10 +255,12 @@ fn open_pictures(
         return Ok((Pictures::Nothing, Opened { whole, ..Opened::default() }));
     }
     let mut reader = VideoReader::of(source)?;
+    reader.rewind()?;
     let opened = if reader.is_still() {
         Opened { still: true, ..Opened::default() }
     } else {
-        Opened { whole, picture: reader.end_secs(), ..Opened::default() }
+        let picture = reader.end_secs().map(|end| early.map_or(end, |early| early.min(end)));
+        Opened { whole, picture, ..Opened::default() }
     };
     let pictures = match clip.frames {
         FrameEdit::Keep => Pictures::File(Box::new(reader), Backwards::default()),
