@@ -39,6 +39,7 @@ use film::FilmReader;
 use places::Places;
 use shelf::Shelf;
 use stats::{Disturbance, FrameStats};
+use workers::Files;
 
 /// Events taken per frame: a burst of tokens never makes a long frame.
 const EVENTS_PER_FRAME: usize = 128;
@@ -113,6 +114,7 @@ pub struct App {
     /// The newest sound, for lane workers to notice that they are stale.
     sound_id: Arc<AtomicU64>,
     dialog_open: Arc<AtomicBool>,
+    files: Files,
     /// The words that were laid out last, and by which model.
     laid_out: Option<(Words, Arc<ModelInfo>)>,
     downloads: Downloads,
@@ -143,6 +145,7 @@ impl App {
             crate::gpu::callback::prepare(render_state);
         }
         let (sender, events) = bounded(QUEUE);
+        let files = Files::new(notify(&sender, &cc.egui_ctx));
         let shelf = Shelf::new(options.cache);
         let mut app = Self {
             events,
@@ -160,6 +163,7 @@ impl App {
             loading: options.model.clone().unwrap_or_else(|_| background(LoadOptions::new(""))),
             asked_for: None,
             attempt: String::new(),
+            files,
             places: Places::load(options.places),
             film: FilmReader::new(shelf.clone()),
             shelf,
@@ -185,7 +189,7 @@ impl App {
             app.perform(&Command::Models(ModelsCommand::LookUp(id.to_string())));
         }
         if let Some(file) = options.file {
-            app.look_into(FileUse::Clip, file);
+            app.files.look_into(FileUse::Clip, vec![file]);
         }
         app
     }
@@ -213,14 +217,7 @@ impl App {
 
     /// Sends an event and wakes the window.
     fn notify(&self) -> impl Fn(Event) + Send + Sync + Clone + 'static {
-        let sender = self.sender.clone();
-        let ctx = self.ctx.clone();
-        move |event| {
-            // The window is closing when nobody listens any more.
-            if sender.send(event).is_ok() {
-                ctx.request_repaint();
-            }
-        }
+        notify(&self.sender, &self.ctx)
     }
 
     /// Takes a worker's news.
@@ -319,10 +316,6 @@ impl App {
         }
     }
 
-    fn look_into(&self, purpose: FileUse, path: PathBuf) {
-        workers::look_into(purpose, path, self.notify());
-    }
-
     fn use_file(&mut self, purpose: FileUse, facts: FileFacts) {
         let swaps = facts.sound && !facts.picture && self.state.clip.video.is_some();
         match purpose {
@@ -369,7 +362,7 @@ impl App {
         }
         self.read_sound();
         if let Some(sound) = self.first_sound.take() {
-            self.look_into(FileUse::Sound, sound);
+            self.files.look_into(FileUse::Sound, vec![sound]);
         }
     }
 
@@ -400,8 +393,8 @@ impl App {
     /// Carries out a command: what workers have to do is done here, the rest in the state.
     pub fn perform(&mut self, command: &Command) {
         match command {
-            Command::Choose(purpose) => workers::choose(*purpose, &self.dialog_open, self.notify()),
-            Command::Use(purpose, path) => self.look_into(*purpose, path.clone()),
+            Command::Choose(purpose) => workers::choose(*purpose, &self.files, &self.dialog_open, self.notify()),
+            Command::Use(purpose, paths) => self.files.look_into(*purpose, paths.clone()),
             Command::Ask => self.ask(),
             Command::Stop => {
                 if let Some(engine) = &self.engine {
@@ -498,6 +491,17 @@ impl App {
             }
             Some(Disturbance::Speed(speed)) => self.perform(&Command::SetSpeed(speed)),
             None => {}
+        }
+    }
+}
+
+/// Sends an event and wakes the window.
+fn notify(sender: &Sender<Event>, ctx: &egui::Context) -> impl Fn(Event) + Send + Sync + Clone + 'static {
+    let (sender, ctx) = (sender.clone(), ctx.clone());
+    move |event| {
+        // The window is closing when nobody listens any more.
+        if sender.send(event).is_ok() {
+            ctx.request_repaint();
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::time::Span;
 pub enum Command {
     /// Ask for a file (or a checkpoint folder) in a dialog.
     Choose(FileUse),
-    /// Look into a file and use it.
-    Use(FileUse, PathBuf),
+    /// Look into files and use them: of several, those with a picture before those with sound alone.
+    Use(FileUse, Vec<PathBuf>),
     /// Change the sound of the clip.
     SetAudio(AudioSource),
     /// What is done to the sound.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
+
 use super::shelf::{Entry, Shelf};
 use super::spectrum::{MEL, SpectrumBuilder};
 use crate::capture::project;
@@ -86,56 +88,75 @@ pub(super) fn media_events(
     }
 }
 
-/// Finds out what is in a file, then reports [`Event::FileChosen`].
-pub(super) fn look_into(purpose: FileUse, path: PathBuf, notify: impl Fn(Event) + Clone + Send + 'static) {
-    let report = notify.clone();
-    spawn("look into file", &notify, move || {
-        if purpose == FileUse::Model {
-            let facts = FileFacts {
-                path,
-                picture: false,
-                sound: false,
-                tracks: Vec::new(),
-                still: false,
-                summary: String::new(),
-            };
-            return report(Event::FileChosen { purpose, facts });
-        }
-        match media::probe(&path) {
-            Ok(probe) => {
-                let facts = FileFacts {
-                    picture: probe.video.is_some(),
-                    sound: probe.audio.iter().any(|a| a.decodable),
-                    tracks: probe.audio.iter().map(track).collect(),
-                    still: probe.still,
-                    summary: summary(&probe),
-                    path,
-                };
-                if facts.picture || facts.sound {
-                    if let Some(hdr) = probe.video.as_ref().and_then(|v| v.hdr).filter(|_| purpose != FileUse::Sound) {
-                        let message = format!(
-                            "{} is HDR ({hdr}): you see it tone-mapped; the model gets its colours as they are stored, \
-                             as the reference does it, and to it they look flat.",
-                            file_name(&facts.path)
-                        );
-                        report(Event::Note { message });
-                    }
-                    if let Some((ends, says)) = probe.duration_secs.zip(probe.declared_secs) {
-                        let name = file_name(&facts.path);
-                        let message = format!(
-                            "{name} ends at {ends:.2} s though it says {says:.2} s: it is cut off, or its header is wrong."
-                        );
-                        report(Event::Note { message });
-                    }
+/// Finds out what is in files, one request after another, so that what was asked for last is what stays.
+#[derive(Clone)]
+pub(super) struct Files(Sender<(FileUse, Vec<PathBuf>)>);
+
+impl Files {
+    /// Starts the thread; it ends when the last of these is dropped.
+    pub(super) fn new(notify: impl Fn(Event) + Clone + Send + 'static) -> Self {
+        let (asked, requests) = crossbeam_channel::unbounded::<(FileUse, Vec<PathBuf>)>();
+        let report = notify.clone();
+        spawn("look into files", &notify, move || {
+            for (purpose, paths) in requests {
+                let mut found: Vec<_> =
+                    paths.into_iter().filter_map(|path| look_into(purpose, path, &report)).collect();
+                // A sound that comes with a picture takes the place of the picture's own.
+                found.sort_by_key(|facts| !facts.picture);
+                for facts in found {
                     report(Event::FileChosen { purpose, facts });
-                } else {
-                    let message = format!("{} has neither picture nor sound that can be read", file_name(&facts.path));
-                    report(Event::Failed { message });
                 }
             }
-            Err(e) => report(Event::Failed { message: e.to_string() }),
+        });
+        Self(asked)
+    }
+
+    /// Has files looked into, each reported as [`Event::FileChosen`].
+    pub(super) fn look_into(&self, purpose: FileUse, paths: Vec<PathBuf>) {
+        // Without a thread, which was said, nothing can be looked into.
+        let _ = self.0.send((purpose, paths));
+    }
+}
+
+/// What is in a file; `None` when it cannot be used, which is reported.
+fn look_into(purpose: FileUse, path: PathBuf, report: &dyn Fn(Event)) -> Option<FileFacts> {
+    if purpose == FileUse::Model {
+        let (tracks, summary) = (Vec::new(), String::new());
+        return Some(FileFacts { path, picture: false, sound: false, tracks, still: false, summary });
+    }
+    let probe = match media::probe(&path) {
+        Ok(probe) => probe,
+        Err(e) => {
+            report(Event::Failed { message: e.to_string() });
+            return None;
         }
-    });
+    };
+    let facts = FileFacts {
+        picture: probe.video.is_some(),
+        sound: probe.audio.iter().any(|a| a.decodable),
+        tracks: probe.audio.iter().map(track).collect(),
+        still: probe.still,
+        summary: summary(&probe),
+        path,
+    };
+    let name = file_name(&facts.path);
+    if !facts.picture && !facts.sound {
+        report(Event::Failed { message: format!("{name} has neither picture nor sound that can be read") });
+        return None;
+    }
+    if let Some(hdr) = probe.video.as_ref().and_then(|v| v.hdr).filter(|_| purpose != FileUse::Sound) {
+        let message = format!(
+            "{name} is HDR ({hdr}): you see it tone-mapped; the model gets its colours as they are stored, \
+             as the reference does it, and to it they look flat."
+        );
+        report(Event::Note { message });
+    }
+    if let Some((ends, says)) = probe.duration_secs.zip(probe.declared_secs) {
+        let message =
+            format!("{name} ends at {ends:.2} s though it says {says:.2} s: it is cut off, or its header is wrong.");
+        report(Event::Note { message });
+    }
+    Some(facts)
 }
 
 /// `1280 × 720 · 30 fps · h264 · aac 44.1 kHz`.
@@ -165,11 +186,16 @@ fn track(audio: &media::AudioInfo) -> String {
 }
 
 /// Asks for a file in a dialog of the desktop. One dialog at a time.
-pub(super) fn choose(purpose: FileUse, open: &Arc<AtomicBool>, notify: impl Fn(Event) + Clone + Send + 'static) {
+pub(super) fn choose(
+    purpose: FileUse,
+    files: &Files,
+    open: &Arc<AtomicBool>,
+    notify: impl Fn(Event) + Clone + Send + 'static,
+) {
     if open.swap(true, Ordering::AcqRel) {
         return;
     }
-    let open = Arc::clone(open);
+    let (files, open) = (files.clone(), Arc::clone(open));
     let report = notify.clone();
     spawn("file dialog", &notify, move || {
         let asked = Instant::now();
@@ -181,7 +207,7 @@ pub(super) fn choose(purpose: FileUse, open: &Arc<AtomicBool>, notify: impl Fn(E
         };
         open.store(false, Ordering::Release);
         match chosen {
-            Some(path) => look_into(purpose, path, report),
+            Some(path) => files.look_into(purpose, vec![path]),
             None if asked.elapsed() < NEVER_SHOWN => report(Event::Failed {
                 message: format!("{NO_DIALOG} Or drop the file on the window, or give it on the command line."),
             }),

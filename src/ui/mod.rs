@@ -45,8 +45,9 @@ pub struct Memory {
 /// Draws everything and returns what the user wants, in order.
 pub fn show(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory) -> Vec<Command> {
     let mut commands = keys::commands(ui.ctx(), state);
-    for file in ui.ctx().input(|i| i.raw.dropped_files.clone()) {
-        commands.push(Command::Use(FileUse::ByContent, file.path().to_owned()));
+    let dropped = ui.ctx().input(|i| i.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect::<Vec<_>>());
+    if !dropped.is_empty() {
+        commands.push(Command::Use(FileUse::ByContent, dropped));
     }
     if state.fullscreen {
         CentralPanel::default().frame(Frame::new().fill(theme::GROUND)).show(ui, |ui| {

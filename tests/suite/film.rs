@@ -143,10 +143,10 @@ fn without_a_picture_there_is_no_strip_and_another_clip_has_its_own() {
     w.harness.run_steps(2);
     assert!(w.state().film.view.is_none() && !w.has("Filmstrip: The video's pictures over time"));
     let clip = crate::ui::make(w.files.path(), "colours.mp4", RED_BLUE);
-    w.harness.state_mut().perform(&Command::Use(modalens::event::FileUse::Clip, clip));
+    w.harness.state_mut().perform(&Command::Use(modalens::event::FileUse::Clip, vec![clip]));
     w.until("the strip", |state| complete(state, 1.0) && state.film.pictures().len() > 5);
     let next = crate::ui::make(w.files.path(), "green.mkv", "-f lavfi -i color=lime:size=90x160:rate=5:duration=2");
-    w.harness.state_mut().perform(&Command::Use(modalens::event::FileUse::Clip, next));
+    w.harness.state_mut().perform(&Command::Use(modalens::event::FileUse::Clip, vec![next]));
     w.until("the next strip", |state| {
         state.title().as_deref() == Some("green.mkv") && complete(state, 1.0) && state.film.pictures().len() > 5
     });

@@ -134,7 +134,7 @@ fn a_long_clip_goes_on_where_it_was_left() {
     w.harness.state_mut().perform(&Command::Seek(42.0));
     w.until("the place", |s| s.playback.frame_pts_secs.is_some_and(|t| (t - 42.0).abs() < 0.3));
     let use_file = |w: &mut Window, path: &std::path::Path| {
-        let command = Command::Use(modalens::event::FileUse::Clip, path.to_owned());
+        let command = Command::Use(modalens::event::FileUse::Clip, vec![path.to_owned()]);
         let before = w.state().clip_id;
         w.harness.state_mut().perform(&command);
         w.until("another clip", |s| s.clip_id > before && matches!(s.media, Media::Open { .. }));

@@ -119,6 +119,14 @@ fn a_clip_can_open_with_another_sound() {
     let mut window = Window::start(files, options);
     window.until("the other sound", |state| sound_file(&state.clip.audio) == Some(&other));
     assert_eq!(window.state().clip.video.as_ref(), Some(&clip));
+    // Dropped together, in whatever order: the film with the sound.
+    let film = make(window.files.path(), "film.mkv", CLIP);
+    let tone = make(window.files.path(), "tone.wav", "-f lavfi -i sine=frequency=220:duration=1");
+    let dropped = Command::Use(modalens::event::FileUse::ByContent, vec![tone.clone(), film.clone()]);
+    window.harness.state_mut().perform(&dropped);
+    window.until("the film with the sound", |state| {
+        state.clip.video.as_ref() == Some(&film) && sound_file(&state.clip.audio) == Some(&tone)
+    });
 }
 
 pub(crate) fn model() -> LoadOptions {
@@ -367,6 +375,11 @@ fn every_odd_file_plays_or_is_named_and_the_window_lives_on() {
             // Playing goes on, seeking too.
             w.harness.key_press(egui::Key::Home);
             w.until("the start again", |s| s.playback.frame_pts_secs == Some(0.0));
+        }
+        // What is cut off plays to its end, and is said to be.
+        if name.contains("half") {
+            assert!(w.state().notices.iter().any(|n| !n.error && n.text.contains("cut off")));
+            w.click("Dismiss");
         }
         assert!(w.state().notices.is_empty(), "{name}: {:?}", w.state().notices);
     }
