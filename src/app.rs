@@ -17,7 +17,7 @@ mod workers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -29,6 +29,7 @@ use crate::engine::{Engine, LoadOptions, Words};
 use crate::event::{Event, FileFacts, FileUse, ModelInfo, Request};
 use crate::media::{Output, Playback};
 use crate::model::hub::{Hub, HubId};
+use crate::prompt::Draft;
 use crate::settings::{Decoding, Sampling};
 use crate::state::{Media, Model, Run, State, file_name};
 use crate::ui;
@@ -39,7 +40,7 @@ use film::FilmReader;
 use places::Places;
 use shelf::Shelf;
 use stats::{Disturbance, FrameStats};
-use workers::Files;
+use workers::{Files, SoundReader};
 
 /// Events taken per frame: a burst of tokens never makes a long frame.
 const EVENTS_PER_FRAME: usize = 128;
@@ -111,8 +112,6 @@ pub struct App {
     player: Option<Playback>,
     engine: Option<Engine>,
     output: Output,
-    /// The newest sound, for lane workers to notice that they are stale.
-    sound_id: Arc<AtomicU64>,
     dialog_open: Arc<AtomicBool>,
     files: Files,
     /// The words that were laid out last, and by which model.
@@ -126,11 +125,11 @@ pub struct App {
     /// The one that the engine is loading, or loaded last.
     attempt: String,
     places: Places,
-    shelf: Shelf,
     film: FilmReader,
-    /// A sound to take as soon as the first clip is open.
-    first_sound: Option<PathBuf>,
+    sounds: SoundReader,
     fullscreen: bool,
+    /// What the window manager says of it.
+    fills_screen: bool,
     fallback_font: bool,
     started: Instant,
     ctx: egui::Context,
@@ -155,7 +154,6 @@ impl App {
             player: None,
             engine: None,
             output: options.output,
-            sound_id: Arc::new(AtomicU64::new(0)),
             dialog_open: Arc::new(AtomicBool::new(false)),
             laid_out: None,
             downloads: Downloads::new(options.hub),
@@ -164,11 +162,11 @@ impl App {
             asked_for: None,
             attempt: String::new(),
             files,
-            places: Places::load(options.places),
+            places: Places::new(options.places),
             film: FilmReader::new(shelf.clone()),
-            shelf,
-            first_sound: options.sound,
+            sounds: SoundReader::new(shelf),
             fullscreen: false,
+            fills_screen: false,
             fallback_font: false,
             started: Instant::now(),
             ctx: cc.egui_ctx.clone(),
@@ -189,7 +187,10 @@ impl App {
             app.perform(&Command::Models(ModelsCommand::LookUp(id.to_string())));
         }
         if let Some(file) = options.file {
-            app.files.look_into(FileUse::Clip, vec![file]);
+            app.look_into(FileUse::Clip, vec![file]);
+            if let Some(sound) = options.sound {
+                app.look_into(FileUse::Sound, vec![sound]);
+            }
         }
         app
     }
@@ -224,6 +225,11 @@ impl App {
     pub fn apply(&mut self, event: Event) {
         match event {
             Event::FileChosen { purpose, facts } => self.use_file(purpose, facts),
+            Event::TextDropped { text } => {
+                let draft = Draft { question: text, ..self.state.draft.clone() };
+                self.perform(&Command::Edit(Box::new(draft)));
+            }
+            Event::LeftAt { clip_id, at_secs } => self.resume(clip_id, at_secs),
             Event::Models(news) => {
                 let done = self.state.models.done(&news);
                 let now = self.now_secs();
@@ -243,32 +249,34 @@ impl App {
                     Event::ModelReady(_) => drop(self.asked_for.take_if(|model| model.id == self.attempt)),
                     _ => {}
                 }
-                let opened = matches!(event, Event::ClipOpened { clip_id, .. } if clip_id == self.state.clip_id)
-                    && self.state.media == Media::Opening;
                 let now = self.now_secs();
                 self.state.apply(event, now);
-                if opened {
-                    self.resume();
-                }
             }
         }
     }
 
-    /// Goes on where a long clip was left.
-    fn resume(&mut self) {
-        let (Some(path), Some(player)) = (self.state.clip.video.clone(), &self.player) else { return };
-        if let Some(at) = self.places.of(&path, self.state.duration_secs()) {
-            player.seek(at);
-            let left = ui::player::whole_clock(at);
+    /// Goes on where a long clip was left, unless it was gone elsewhere meanwhile.
+    fn resume(&mut self, clip_id: u64, at_secs: f64) {
+        let Some(player) = self.player.as_ref().filter(|_| clip_id == self.state.clip_id) else { return };
+        if player.position_secs() < 1.0 {
+            player.seek(at_secs);
+            let left = ui::player::whole_clock(at_secs);
             self.state.notice(false, format!("Goes on where you left it, at {left}. Home: the start."));
         }
     }
 
     /// Remembers where the clip is left.
     fn leave(&mut self) {
-        if let (Some(path), Some(player), Media::Open { .. }) = (&self.state.clip.video, &self.player, self.state.media)
+        if let (Some(path), Some(player), Media::Open { .. }) = (self.state.clip.file(), &self.player, self.state.media)
         {
-            self.places.leave(path, player.position_secs(), self.state.duration_secs());
+            self.places.leave(path.to_owned(), player.position_secs(), self.state.duration_secs());
+        }
+    }
+
+    /// Has files looked into.
+    fn look_into(&mut self, purpose: FileUse, paths: Vec<PathBuf>) {
+        if !self.files.look_into(purpose, paths) {
+            self.state.notice(true, workers::BUSY.to_owned());
         }
     }
 
@@ -326,12 +334,18 @@ impl App {
             FileUse::Sound if !facts.sound => {
                 self.state.notice(true, format!("{} has no sound to take.", file_name(&facts.path)));
             }
-            FileUse::Sound => self.perform(&Command::SetAudio(AudioSource::File { path: facts.path, track: None })),
-            FileUse::ByContent if swaps => {
-                self.perform(&Command::SetAudio(AudioSource::File { path: facts.path, track: None }));
-            }
+            // Where there is no clip yet, it is one.
+            FileUse::Sound if self.state.clip.file().is_none() => self.open(facts),
+            FileUse::Sound => self.swap(facts),
+            FileUse::ByContent if swaps => self.swap(facts),
             FileUse::ByContent | FileUse::Clip => self.open(facts),
         }
+    }
+
+    /// Takes another file's sound in the place of the clip's.
+    fn swap(&mut self, facts: FileFacts) {
+        self.state.sound_tracks.insert(facts.path.clone(), facts.tracks);
+        self.perform(&Command::SetAudio(AudioSource::File { path: facts.path, track: None }));
     }
 
     fn open(&mut self, facts: FileFacts) {
@@ -356,26 +370,21 @@ impl App {
         match Playback::start_on(clip, Sampling::default(), self.output.clone(), notify) {
             Ok(player) => {
                 player.set_speed(self.state.playback.chosen_speed);
+                player.set_volume(self.state.playback.volume);
+                player.set_muted(self.state.playback.muted);
                 self.player = Some(player);
             }
             Err(e) => self.apply(Event::ClipFailed { clip_id, message: e.to_string() }),
         }
         self.read_sound();
-        if let Some(sound) = self.first_sound.take() {
-            self.files.look_into(FileUse::Sound, vec![sound]);
+        if let Some(path) = self.state.clip.file() {
+            self.places.ask(clip_id, path.to_owned(), self.notify());
         }
     }
 
     fn read_sound(&mut self) {
-        let sound_id = self.state.sound_id;
-        self.sound_id.store(sound_id, Ordering::Relaxed);
-        workers::read_sound(
-            self.state.clip.clone(),
-            sound_id,
-            Arc::clone(&self.sound_id),
-            self.shelf.clone(),
-            self.notify(),
-        );
+        let notify = self.notify();
+        self.sounds.want(self.state.sound_id, self.state.clip.clone(), notify);
     }
 
     fn ask(&mut self) {
@@ -394,7 +403,7 @@ impl App {
     pub fn perform(&mut self, command: &Command) {
         match command {
             Command::Choose(purpose) => workers::choose(*purpose, &self.files, &self.dialog_open, self.notify()),
-            Command::Use(purpose, paths) => self.files.look_into(*purpose, paths.clone()),
+            Command::Use(purpose, paths) => self.look_into(*purpose, paths.clone()),
             Command::Ask => self.ask(),
             Command::Stop => {
                 if let Some(engine) = &self.engine {
@@ -457,13 +466,15 @@ impl App {
         self.state.now_secs = self.now_secs();
         let Some(player) = &self.player else { return };
         let playback = &mut self.state.playback;
-        playback.position_secs = player.position_secs();
+        let before_secs = std::mem::replace(&mut playback.position_secs, player.position_secs());
+        playback.duration_secs = player.duration_secs();
         playback.playing = player.is_playing();
         playback.speed = player.speed();
         playback.own_sound = player.hears_own_sound();
         playback.muted = player.is_muted();
         playback.volume = player.volume();
         playback.audible = player.output() == "device";
+        self.state.follow_time(before_secs);
     }
 
     /// When the window must be drawn next, without any input.
@@ -528,12 +539,18 @@ impl eframe::App for App {
             // Also where there is nothing to draw, the time ends.
             ctx.request_repaint_after(TICK);
         }
+        // Whoever leaves full screen by the window manager's means leaves ours.
+        let fills_screen = ctx.input(|i| i.viewport().fullscreen.unwrap_or(false));
+        if std::mem::replace(&mut self.fills_screen, fills_screen) && !fills_screen {
+            (self.state.fullscreen, self.fullscreen) = (false, false);
+        }
         self.read_player();
         self.lay_out_words();
     }
 
     fn on_exit(&mut self) {
         self.leave();
+        self.places.finish();
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {

@@ -46,6 +46,8 @@ pub enum AudioSource {
         /// Which of its audio tracks; `None` lets the demuxer choose.
         track: Option<usize>,
     },
+    /// Silence as long as the picture: the model gets an audio part in which nothing is heard.
+    Silence,
     /// White noise as long as the picture.
     Noise {
         /// The same seed gives the same noise.
@@ -86,12 +88,22 @@ pub enum FrameEdit {
     Reverse,
 }
 
+impl AudioSource {
+    /// Noise as loud as speech.
+    pub const NOISE: Self = Self::Noise { seed: 0, level_db: -20 };
+
+    /// Whether it is made up rather than read: it has no length of its own and fills the picture's.
+    pub fn is_made_up(&self) -> bool {
+        matches!(self, Self::Silence | Self::Noise { .. })
+    }
+}
+
 impl ClipSpec {
     /// The file that the clip is called by: its video, else its sound.
     pub fn file(&self) -> Option<&Path> {
         self.video.as_deref().or(match &self.audio {
             AudioSource::File { path, .. } => Some(path),
-            AudioSource::Original { .. } | AudioSource::None | AudioSource::Noise { .. } => None,
+            AudioSource::Original { .. } | AudioSource::None | AudioSource::Silence | AudioSource::Noise { .. } => None,
         })
     }
 

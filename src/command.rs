@@ -26,6 +26,8 @@ pub enum Command {
     SetFrames(FrameEdit),
     /// Use this part of the clip only, or all of it.
     UsePart(Option<Span>),
+    /// Use what is selected only.
+    UseSelection,
     /// Another case about the same file: words, sound, frames and part at once.
     SetCase(Box<Case>),
     /// Take the last change of the case back.
@@ -68,6 +70,8 @@ pub enum Command {
     ToggleMute,
     /// Loudness, 0…1.
     SetVolume(f32),
+    /// Louder (or quieter) by a step.
+    StepVolume(bool),
     /// Fill the screen, or not.
     ToggleFullscreen,
     /// The words changed.
@@ -82,6 +86,12 @@ pub enum Command {
     Lock(Option<usize>),
     /// How maps and lanes are shown changed.
     SetView(Box<View>),
+    /// Show a shorter (or longer) part of the time axis, around the playhead.
+    ZoomTime(bool),
+    /// Show all of the time axis.
+    ShowAllTime,
+    /// Show the selection and little else.
+    ShowSelection,
     /// The filmstrip shows another part of the video, or the same in another detail.
     LookAtFilm(FilmView),
     /// Show or hide the heat maps.
@@ -90,6 +100,8 @@ pub enum Command {
     ToggleModelView,
     /// Show or hide the list of keys.
     ToggleKeySheet,
+    /// Show or hide the list of commands that is searched by typing.
+    TogglePalette,
     /// Close, leave or clear whatever is uppermost.
     Escape,
     /// Save the frame on screen as a PNG, here or where a dialog says.
@@ -151,6 +163,18 @@ pub enum Key {
     Left,
     /// Cursor right.
     Right,
+    /// Cursor up.
+    Up,
+    /// Cursor down.
+    Down,
+    /// `+`, wherever the layout has it.
+    Plus,
+    /// `-`
+    Minus,
+    /// `0`
+    Zero,
+    /// A.
+    A,
     /// `,`
     Comma,
     /// `.`
@@ -185,12 +209,16 @@ pub enum Key {
     M,
     /// O.
     O,
+    /// R.
+    R,
     /// S.
     S,
     /// V.
     V,
     /// X.
     X,
+    /// Y.
+    Y,
     /// Z.
     Z,
     /// `?`, wherever the layout has it.
@@ -214,12 +242,46 @@ pub struct Chord {
     pub in_text: bool,
 }
 
-/// A line of the key sheet.
-pub struct Shortcut {
-    /// The keys that do it.
-    pub chord: Chord,
-    /// How the keys are written.
-    pub keys: &'static str,
+/// What an action is about: a heading of the key sheet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Time and how it runs.
+    Playing,
+    /// The selection and the time axis.
+    Time,
+    /// What is heard.
+    Sound,
+    /// What is seen.
+    Picture,
+    /// Questions and answers.
+    Asking,
+    /// Files, models and the window.
+    Window,
+}
+
+impl Group {
+    /// All of them, in the order of the key sheet.
+    pub const ALL: [Self; 6] = [Self::Playing, Self::Time, Self::Sound, Self::Picture, Self::Asking, Self::Window];
+
+    /// Its heading.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Playing => "Playing",
+            Self::Time => "Selection and time axis",
+            Self::Sound => "Sound",
+            Self::Picture => "Picture",
+            Self::Asking => "Words and answer",
+            Self::Window => "Window and files",
+        }
+    }
+}
+
+/// A command that needs nothing but to be given: a line of the key sheet and of the palette.
+pub struct Action {
+    /// Where it stands.
+    pub group: Group,
+    /// The keys that do it, and how they are written; those of `None` are found in the palette.
+    pub keys: Option<(Chord, &'static str)>,
     /// What it does, sentence case.
     pub label: &'static str,
     /// The command.
@@ -238,54 +300,133 @@ const fn shift(key: Key) -> Chord {
     Chord { shift: true, ..chord(key) }
 }
 
-macro_rules! shortcuts {
-    ($($chord:expr, $keys:literal, $label:literal => $command:expr;)+) => {
-        /// All shortcuts, in the order of the key sheet.
-        pub const SHORTCUTS: &[Shortcut] =
-            &[$(Shortcut { chord: $chord, keys: $keys, label: $label, command: || $command }),+];
+macro_rules! actions {
+    ($($group:ident { $($label:literal $(, $chord:expr, $keys:literal)? => $command:expr;)+ })+) => {
+        /// All actions, group by group.
+        pub const ACTIONS: &[Action] = &[$($(Action {
+            group: Group::$group,
+            keys: actions!(@keys $($chord, $keys)?),
+            label: $label,
+            command: || $command,
+        }),+),+];
     };
+    (@keys) => { None };
+    (@keys $chord:expr, $keys:literal) => { Some(($chord, $keys)) };
 }
 
-shortcuts! {
-    chord(Key::Space), "Space", "Play or pause" => Command::TogglePlay;
-    ctrl(Key::Space), "Ctrl+Space", "Play or pause, also while typing" => Command::TogglePlay;
-    chord(Key::L), "L", "Play; again: faster" => Command::Shuttle(true);
-    chord(Key::J), "J", "Play backwards, silently; again: faster" => Command::Shuttle(false);
-    chord(Key::K), "K", "Stop" => Command::Halt;
-    chord(Key::OpenBracket), "[", "Slower, at the same pitch" => Command::StepSpeed(false);
-    chord(Key::CloseBracket), "]", "Faster, at the same pitch" => Command::StepSpeed(true);
-    chord(Key::Backspace), "Backspace", "Normal speed" => Command::SetSpeed(1.0);
-    chord(Key::Left), "←", "Previous frame" => Command::StepFrame(-1);
-    chord(Key::Right), "→", "Next frame" => Command::StepFrame(1);
-    chord(Key::Comma), ",", "Previous frame" => Command::StepFrame(-1);
-    chord(Key::Period), ".", "Next frame" => Command::StepFrame(1);
-    shift(Key::Left), "Shift+←", "Back 1 second" => Command::Skip(-1.0);
-    shift(Key::Right), "Shift+→", "Forward 1 second" => Command::Skip(1.0);
-    chord(Key::Home), "Home", "Go to the start" => Command::Home;
-    chord(Key::End), "End", "Go to the end" => Command::End;
-    chord(Key::I), "I", "Selection begins here" => Command::SelectFrom;
-    chord(Key::O), "O", "Selection ends here" => Command::SelectTo;
-    chord(Key::X), "X", "Clear the selection" => Command::Select(None);
-    chord(Key::B), "B (hold)", "Hear the video's own sound" => Command::HearOwnSound(true);
-    chord(Key::M), "M", "Mute or unmute" => Command::ToggleMute;
-    chord(Key::H), "H", "Show or hide the heat maps" => Command::ToggleHeat;
-    chord(Key::V), "V", "The video, or what the model saw of it" => Command::ToggleModelView;
-    chord(Key::S), "S", "Save the frame as a PNG" => Command::SaveFrame(None);
-    ctrl(Key::E), "Ctrl+E", "Export the clip with its heat map as a video" => Command::Exports(ExportsCommand::Video(None));
-    chord(Key::F), "F", "Full screen" => Command::ToggleFullscreen;
-    ctrl(Key::Enter), "Ctrl+Enter", "Ask the question (in its field, Enter does)" => Command::Ask;
-    ctrl(Key::Z), "Ctrl+Z", "Undo a change of words, sound or frames" => Command::Undo;
-    Chord { shift: true, ..ctrl(Key::Z) }, "Ctrl+Shift+Z", "Redo it" => Command::Redo;
-    ctrl(Key::O), "Ctrl+O", "Open a video" => Command::Choose(FileUse::Clip);
-    ctrl(Key::L), "Ctrl+L", "Choose or fetch a model" => Command::Models(ModelsCommand::Toggle);
-    Chord { in_text: true, ..chord(Key::Escape) }, "Esc", "Close, leave full screen, clear the locked token"
-        => Command::Escape;
-    chord(Key::Question), "?", "This list" => Command::ToggleKeySheet;
+actions! {
+    Playing {
+        "Play or pause", chord(Key::Space), "Space" => Command::TogglePlay;
+        "Play or pause, also while typing", ctrl(Key::Space), "Ctrl+Space" => Command::TogglePlay;
+        "Play; again: faster", chord(Key::L), "L" => Command::Shuttle(true);
+        "Play backwards, silently; again: faster", chord(Key::J), "J" => Command::Shuttle(false);
+        "Stop", chord(Key::K), "K" => Command::Halt;
+        "Slower, at the same pitch", chord(Key::OpenBracket), "[" => Command::StepSpeed(false);
+        "Faster, at the same pitch", chord(Key::CloseBracket), "]" => Command::StepSpeed(true);
+        "Normal speed", chord(Key::Backspace), "Backspace" => Command::SetSpeed(1.0);
+        "Previous frame", chord(Key::Left), "←" => Command::StepFrame(-1);
+        "Next frame", chord(Key::Right), "→" => Command::StepFrame(1);
+        "Previous frame", chord(Key::Comma), "," => Command::StepFrame(-1);
+        "Next frame", chord(Key::Period), "." => Command::StepFrame(1);
+        "Back 1 second", shift(Key::Left), "Shift+←" => Command::Skip(-1.0);
+        "Forward 1 second", shift(Key::Right), "Shift+→" => Command::Skip(1.0);
+        "Go to the start", chord(Key::Home), "Home" => Command::Home;
+        "Go to the end", chord(Key::End), "End" => Command::End;
+    }
+    Time {
+        "Selection begins here", chord(Key::I), "I" => Command::SelectFrom;
+        "Selection ends here", chord(Key::O), "O" => Command::SelectTo;
+        "Loop the selection, or not", chord(Key::R), "R" => Command::ToggleLoop;
+        "Ask about the selection only", chord(Key::A), "A" => Command::UseSelection;
+        "Ask about the whole clip", shift(Key::A), "Shift+A" => Command::UsePart(None);
+        "Clear the selection", chord(Key::X), "X" => Command::Select(None);
+        "Zoom in on the time axis", chord(Key::Plus), "+" => Command::ZoomTime(true);
+        "Zoom out", chord(Key::Minus), "-" => Command::ZoomTime(false);
+        "Zoom to the selection" => Command::ShowSelection;
+        "Show all of the time axis", chord(Key::Zero), "0" => Command::ShowAllTime;
+    }
+    Sound {
+        "Hear the video's own sound", chord(Key::B), "B (hold)" => Command::HearOwnSound(true);
+        "Mute or unmute", chord(Key::M), "M" => Command::ToggleMute;
+        "Louder", chord(Key::Up), "↑" => Command::StepVolume(true);
+        "Quieter", chord(Key::Down), "↓" => Command::StepVolume(false);
+        "Sound: the video's own" => Command::SetAudio(AudioSource::Original { track: None });
+        "Sound: another file's…" => Command::Choose(FileUse::Sound);
+        "Sound: silence" => Command::SetAudio(AudioSource::Silence);
+        "Sound: noise" => Command::SetAudio(AudioSource::NOISE);
+        "Sound: none at all" => Command::SetAudio(AudioSource::None);
+    }
+    Picture {
+        "Show or hide the heat maps", chord(Key::H), "H" => Command::ToggleHeat;
+        "The video, or what the model saw of it", chord(Key::V), "V" => Command::ToggleModelView;
+        "Save the frame as a PNG", chord(Key::S), "S" => Command::SaveFrame(None);
+        "Frames: as they are" => Command::SetFrames(FrameEdit::Keep);
+        "Frames: black" => Command::SetFrames(FrameEdit::Black);
+        "Frames: the first one, all the time" => Command::SetFrames(FrameEdit::Freeze);
+        "Frames: from the last to the first" => Command::SetFrames(FrameEdit::Reverse);
+        "Frames: shuffled" => Command::SetFrames(FrameEdit::Shuffle { seed: 0 });
+    }
+    Asking {
+        "Ask the question (in its field, Enter does)", ctrl(Key::Enter), "Ctrl+Enter" => Command::Ask;
+        "Stop the answer" => Command::Stop;
+        "Undo a change of words, sound or frames", ctrl(Key::Z), "Ctrl+Z" => Command::Undo;
+        "Redo it", Chord { shift: true, ..ctrl(Key::Z) }, "Ctrl+Shift+Z" => Command::Redo;
+        "Redo it", ctrl(Key::Y), "Ctrl+Y" => Command::Redo;
+    }
+    Window {
+        "Open a video", ctrl(Key::O), "Ctrl+O" => Command::Choose(FileUse::Clip);
+        "Export the clip with its heat map as a video", ctrl(Key::E), "Ctrl+E"
+            => Command::Exports(ExportsCommand::Video(None));
+        "Choose or fetch a model", ctrl(Key::L), "Ctrl+L" => Command::Models(ModelsCommand::Toggle);
+        "Full screen", chord(Key::F), "F" => Command::ToggleFullscreen;
+        "Search these commands", ctrl(Key::K), "Ctrl+K" => Command::TogglePalette;
+        "Close, leave full screen, clear the locked token", Chord { in_text: true, ..chord(Key::Escape) }, "Esc"
+            => Command::Escape;
+        "This list", chord(Key::Question), "?" => Command::ToggleKeySheet;
+    }
+}
+
+/// What hands do elsewhere than on keys: the other half of the key sheet.
+pub const GESTURES: &[(Group, &str, &str)] = &[
+    (Group::Playing, "Click the picture", "Play or pause"),
+    (Group::Playing, "Click or drag time", "Go there; the exact frame on release"),
+    (Group::Time, "Shift+drag", "Select"),
+    (Group::Time, "Right click", "What can be done with the selection"),
+    (Group::Time, "Wheel", "Zoom the time axis"),
+    (Group::Time, "Shift+wheel", "Move along it"),
+    (Group::Time, "Double-click ruler", "Show all of it"),
+    (Group::Picture, "Ctrl+wheel", "Enlarge what the model saw"),
+    (Group::Asking, "Point at a token", "Its maps; click to keep them"),
+    (Group::Asking, "Drop a text file", "It becomes the question"),
+    (Group::Window, "Drop a file", "A video opens; a sound is swapped in"),
+    (Group::Window, "Double-click picture", "Full screen"),
+    (Group::Window, "Ctrl +, Ctrl -", "Larger or smaller interface"),
+];
+
+impl Command {
+    /// Whether a key that is held does it again and again.
+    pub fn repeats(&self) -> bool {
+        matches!(
+            self,
+            Self::StepFrame(_)
+                | Self::Skip(_)
+                | Self::StepSpeed(_)
+                | Self::StepVolume(_)
+                | Self::ZoomTime(_)
+                | Self::Undo
+                | Self::Redo
+        )
+    }
+
+    /// Whether its keys work while a sheet lies over the window.
+    pub fn reaches_under_sheets(&self) -> bool {
+        matches!(self, Self::Escape | Self::ToggleKeySheet | Self::TogglePalette | Self::Models(ModelsCommand::Toggle))
+    }
 }
 
 /// How a command's keys are written, for tooltips.
 pub fn keys_of(command: &Command) -> Option<&'static str> {
-    SHORTCUTS.iter().find(|s| (s.command)() == *command).map(|s| s.keys)
+    ACTIONS.iter().filter(|a| (a.command)() == *command).find_map(|a| a.keys.map(|(_, keys)| keys))
 }
 
 #[cfg(test)]
@@ -293,13 +434,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_shortcuts_share_their_keys() {
-        for (i, a) in SHORTCUTS.iter().enumerate() {
-            for b in &SHORTCUTS[i + 1..] {
-                let same = (a.chord.key, a.chord.ctrl, a.chord.shift) == (b.chord.key, b.chord.ctrl, b.chord.shift);
-                assert!(!same, "{} and {}", a.label, b.label);
+    fn no_two_actions_share_their_keys_or_their_label() {
+        let keyed: Vec<_> = ACTIONS.iter().filter_map(|a| a.keys.map(|(chord, _)| (chord, a))).collect();
+        for (i, (a, about)) in keyed.iter().enumerate() {
+            for (b, other) in &keyed[i + 1..] {
+                let same = (a.key, a.ctrl, a.shift) == (b.key, b.ctrl, b.shift);
+                assert!(!same, "{} and {}", about.label, other.label);
+            }
+        }
+        for (i, a) in ACTIONS.iter().enumerate() {
+            for b in &ACTIONS[i + 1..] {
+                assert!(a.label != b.label || (a.command)() == (b.command)(), "{} does two things", a.label);
             }
         }
         assert_eq!(keys_of(&Command::ToggleMute), Some("M"));
+        assert_eq!(keys_of(&Command::SetFrames(FrameEdit::Black)), None);
     }
 }

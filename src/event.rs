@@ -243,6 +243,15 @@ pub enum FileUse {
     Model,
 }
 
+/// The audio tracks of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tracks {
+    /// One line about each, in the order in which they are numbered.
+    pub about: Vec<String>,
+    /// The number (from 0) of the one that is played where none is named.
+    pub played: usize,
+}
+
 /// What was found in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileFacts {
@@ -252,8 +261,8 @@ pub struct FileFacts {
     pub picture: bool,
     /// Whether it has sound.
     pub sound: bool,
-    /// Its audio tracks, one line about each.
-    pub tracks: Vec<String>,
+    /// Its audio tracks.
+    pub tracks: Tracks,
     /// Whether it is one picture.
     pub still: bool,
     /// One line about it: size, rate, codec.
@@ -354,6 +363,18 @@ pub enum Event {
         purpose: FileUse,
         /// What was found.
         facts: FileFacts,
+    },
+    /// A short text was dropped.
+    TextDropped {
+        /// The text.
+        text: String,
+    },
+    /// Where a long clip was left when it was open last.
+    LeftAt {
+        /// Counts clips: events of older ones are stale.
+        clip_id: u64,
+        /// The time, in seconds.
+        at_secs: f64,
     },
     /// The clip that plays is open.
     ClipOpened {

@@ -127,11 +127,22 @@ pub trait Planes: Send + Sync {
     fn pixel_aspect(&self) -> f64;
 }
 
-/// Size in square pixels as shown: pixel aspect applied (to the width), then rotation.
+/// Most pixels a picture may have (an 8K frame has 35 million).
+pub const MAX_PIXELS: u32 = 64 << 20;
+
+/// Size in square pixels as shown: pixel aspect applied, then rotation. The width follows the aspect, but where that
+/// would make more than [`MAX_PIXELS`] the height does.
 pub fn display_size(frame: &dyn Planes) -> [u32; 2] {
     let [w, h] = frame.size();
-    let w = ((f64::from(w) * frame.pixel_aspect()).round().max(1.0)) as u32;
+    let [w, h] = square_pixels([w, h], frame.pixel_aspect());
     if frame.rotation_degrees() % 180 == 90 { [h, w] } else { [w, h] }
+}
+
+/// A size in square pixels for one whose pixels have an aspect (width ÷ height).
+pub(crate) fn square_pixels([w, h]: [u32; 2], aspect: f64) -> [u32; 2] {
+    let scaled = |n: u32, by: f64| (f64::from(n) * by).round().max(1.0) as u32;
+    let wide = scaled(w, aspect);
+    if u64::from(wide) * u64::from(h) > u64::from(MAX_PIXELS) { [w, scaled(h, 1.0 / aspect)] } else { [wide, h] }
 }
 
 /// A picture that no decoder gave: upright, in square pixels.
@@ -193,4 +204,18 @@ pub struct RgbImage {
     pub height: usize,
     /// `height * width * 3` bytes.
     pub data: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_as_wide_as_its_pixels_say_but_never_beyond_all_bounds() {
+        assert_eq!(square_pixels([720, 576], 64.0 / 45.0), [1024, 576]);
+        assert_eq!(square_pixels([1440, 1080], 4.0 / 3.0), [1920, 1080]);
+        assert_eq!(square_pixels([1, 1], 0.05), [1, 1]);
+        // A small file can claim both.
+        assert_eq!(square_pixels([8192, 8192], 20.0), [8192, 410]);
+    }
 }

@@ -8,13 +8,14 @@ mod models;
 mod presets;
 mod transport;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::capture::Share;
 use crate::clip::{AudioSource, ClipSpec};
 use crate::command::Command;
-use crate::event::{Answer, AnswerToken, Event, FileFacts, ModelInfo, Outline, SoundLanes, Stage};
+use crate::event::{Answer, AnswerToken, Event, FileFacts, ModelInfo, Outline, SoundLanes, Stage, Tracks};
 use crate::fed::Fed;
 use crate::heatmap::{HeatMap, Scales};
 use crate::prompt::{self, Draft, Prompt, PromptText};
@@ -26,13 +27,14 @@ pub use exports::{Asked, Exports, Job};
 pub use film::Film;
 pub use models::{Download, Models, Stage as DownloadStage};
 pub use presets::{Condition, QUESTIONS};
-pub use transport::{SPEEDS, Selection, speed_text};
+pub use transport::{SPEEDS, Selection, fit_time, speed_text};
 
 /// Most notices kept; older ones make room.
 const MOST_NOTICES: usize = 6;
 
 /// Everything the panels read.
 #[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "what is open over the window, each for itself")]
 pub struct State {
     /// What is seen and heard.
     pub clip: ClipSpec,
@@ -44,6 +46,8 @@ pub struct State {
     pub media: Media,
     /// What was found in the clip's file.
     pub facts: Option<FileFacts>,
+    /// The audio tracks of other files that were looked into for their sound.
+    pub sound_tracks: BTreeMap<PathBuf, Tracks>,
     /// The sound's lanes; `None` while they are computed or when there is nothing to hear.
     pub lanes: Option<Arc<SoundLanes>>,
     /// The outline of the whole sound, and of the video's own where another is heard.
@@ -82,6 +86,8 @@ pub struct State {
     pub notices: Vec<Notice>,
     /// Whether the key sheet is shown.
     pub key_sheet: bool,
+    /// Whether the list of commands that is searched by typing is shown.
+    pub palette: bool,
     /// Whether the window fills the screen.
     pub fullscreen: bool,
     /// The interface's time in seconds, for stage times.
@@ -115,6 +121,8 @@ pub enum Media {
 pub struct Playback {
     /// The time that is heard and seen, in seconds.
     pub position_secs: f64,
+    /// The clip's length in seconds; some files say it only once they have been read to their end.
+    pub duration_secs: Option<f64>,
     /// Presentation time of the frame on screen, in seconds.
     pub frame_pts_secs: Option<f64>,
     /// Whether time runs.
@@ -137,6 +145,7 @@ impl Default for Playback {
     fn default() -> Self {
         Self {
             position_secs: 0.0,
+            duration_secs: None,
             frame_pts_secs: None,
             playing: false,
             speed: 1.0,
@@ -188,6 +197,8 @@ pub struct Run {
     pub clip: ClipSpec,
     /// What was asked.
     pub prompt: Prompt,
+    /// The model that was asked.
+    pub model: Option<Arc<ModelInfo>>,
     /// When it was asked.
     pub started_secs: f64,
     /// The stages entered and when.
@@ -244,6 +255,7 @@ impl Run {
             epoch,
             clip,
             prompt,
+            model: None,
             started_secs: now_secs,
             stages: Vec::new(),
             provenance: None,
@@ -362,7 +374,7 @@ impl State {
                     }
                 }
             }
-            Event::FileChosen { .. } | Event::FrameReady => {}
+            Event::FileChosen { .. } | Event::TextDropped { .. } | Event::LeftAt { .. } | Event::FrameReady => {}
             Event::ClipOpened { clip_id, duration_secs, picture } => {
                 if clip_id == self.clip_id {
                     self.media = Media::Open { duration_secs, picture };
@@ -419,9 +431,12 @@ impl State {
             Command::LookAtFilm(view) => self.film.look(*view),
             Command::ToggleHeat => self.view.heat = !self.view.heat,
             Command::ToggleKeySheet => self.key_sheet = !self.key_sheet,
+            Command::TogglePalette => self.palette = !self.palette,
             Command::ToggleFullscreen => self.fullscreen = !self.fullscreen,
             Command::Escape => {
-                if self.exports.asked.is_some() {
+                if self.palette {
+                    self.palette = false;
+                } else if self.exports.asked.is_some() {
                     self.exports.asked = None;
                 } else if self.models.open {
                     self.models.open = false;
@@ -460,6 +475,7 @@ impl State {
         self.spectrum = None;
         self.film = Film::default();
         self.lanes_pending = true;
+        self.playback.duration_secs = None;
         self.view.timeline = None;
         self.selection = None;
         self.forget_history();
@@ -469,15 +485,33 @@ impl State {
         self.clip_id
     }
 
-    /// Whether the answer on show is about another case than the one that stands in the window.
+    /// Whether the answer on show is about another case than the one that stands in the window, or another model's.
     pub fn changed_since_asked(&self) -> bool {
-        self.run.as_ref().is_some_and(|run| run.clip != self.clip || run.prompt != self.draft.prompt())
+        let model = if let Model::Ready(info) = &self.model { Some(info) } else { None };
+        let other_model = |run: &Run| model.is_some() && run.model.as_ref() != model;
+        self.run
+            .as_ref()
+            .is_some_and(|run| run.clip != self.clip || run.prompt != self.draft.prompt() || other_model(run))
+    }
+
+    /// Whether the picture that the answer is about is the one that is shown: else its map does not belong on it.
+    pub fn picture_as_asked(&self) -> bool {
+        let seen = |clip: &ClipSpec| (clip.video.clone(), clip.frames);
+        self.run.as_ref().is_some_and(|run| seen(&run.clip) == seen(&self.clip))
+    }
+
+    /// Whether the sound that the answer is about is the one that is heard.
+    pub fn sound_as_asked(&self) -> bool {
+        let heard = |clip: &ClipSpec| (clip.video.clone(), clip.audio.clone(), clip.sound);
+        self.run.as_ref().is_some_and(|run| heard(&run.clip) == heard(&self.clip))
     }
 
     /// Begins a new question about the clip as it is; returns its number.
     pub fn begin_run(&mut self, now_secs: f64) -> u64 {
         self.epoch += 1;
-        self.run = Some(Run::new(self.epoch, self.clip.clone(), self.draft.prompt(), now_secs));
+        let mut run = Run::new(self.epoch, self.clip.clone(), self.draft.prompt(), now_secs);
+        run.model = if let Model::Ready(info) = &self.model { Some(Arc::clone(info)) } else { None };
+        self.run = Some(run);
         self.hovered = None;
         self.locked = None;
         self.epoch
@@ -492,8 +526,11 @@ impl State {
         self.notices.retain(|n| n.text != text && (n.error || !error || !n.text.contains(&text)));
         self.notices.push(Notice { id: self.next_notice, error, text, smaller: None });
         self.next_notice += 1;
-        let over = self.notices.len().saturating_sub(MOST_NOTICES);
-        self.notices.drain(..over);
+        if self.notices.len() > MOST_NOTICES {
+            // An error stays longer than what is only worth knowing.
+            let least = self.notices.iter().position(|n| !n.error).unwrap_or(0);
+            self.notices.remove(least);
+        }
     }
 
     /// What media stand before the words.
@@ -504,9 +541,22 @@ impl State {
         let sound = match self.clip.audio {
             AudioSource::None => false,
             AudioSource::Original { .. } => !still && facts.is_some_and(|f| f.sound),
-            AudioSource::File { .. } | AudioSource::Noise { .. } => true,
+            AudioSource::File { .. } | AudioSource::Silence | AudioSource::Noise { .. } => true,
         };
         prompt::Media { picture, still, sound }
+    }
+
+    /// The tracks of the file that the sound comes from, and which of them it is; `None` where it comes from none.
+    pub fn tracks(&self) -> Option<(&Tracks, usize)> {
+        let (tracks, chosen) = match &self.clip.audio {
+            AudioSource::Original { track } => (&self.facts.as_ref()?.tracks, *track),
+            AudioSource::File { path, track } => {
+                let own = self.facts.as_ref().filter(|facts| facts.path == *path).map(|facts| &facts.tracks);
+                (own.or_else(|| self.sound_tracks.get(path))?, *track)
+            }
+            AudioSource::None | AudioSource::Silence | AudioSource::Noise { .. } => return None,
+        };
+        Some((tracks, chosen.unwrap_or(tracks.played)))
     }
 
     /// Why the model cannot be asked now; `None` when it can.
@@ -522,11 +572,10 @@ impl State {
         }
     }
 
-    /// The clip's length in seconds: the file's, else that of its sound.
+    /// The clip's length in seconds, as far as it is known by now.
     pub fn duration_secs(&self) -> Option<f64> {
-        let sound = || self.lanes.as_ref().map(|l| l.start_secs + l.samples.len() as f64 / l.rate);
         match self.media {
-            Media::Open { duration_secs, .. } => duration_secs.or_else(sound),
+            Media::Open { duration_secs, .. } => self.playback.duration_secs.or(duration_secs),
             _ => None,
         }
     }

@@ -2,18 +2,19 @@
 //! lanes, projecting attention rows to maps. Each tells the window through `notify`. Knows nothing of panels.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 
 use super::shelf::{Entry, Shelf};
 use super::spectrum::{MEL, SpectrumBuilder};
 use crate::capture::project;
 use crate::clip::{AudioSource, ClipSpec};
-use crate::event::{Event, FileFacts, FileUse, Outline, SoundLanes};
+use crate::engine::mailbox::{Mailbox, Taken};
+use crate::event::{Event, FileFacts, FileUse, Outline, SoundLanes, Tracks};
 use crate::media::{self, MediaEvent, Peaks, Probe};
 use crate::model::qwen2_5_omni::processor::mel::LogMel;
 use crate::provenance::Provenance;
@@ -24,6 +25,13 @@ use crate::state::file_name;
 
 /// A dialog that closes faster than anyone can press a key was never shown.
 pub(super) const NEVER_SHOWN: Duration = Duration::from_millis(250);
+
+/// Requests to look into files that may wait.
+const MOST_REQUESTS: usize = 8;
+/// The longest file that becomes a question when it is dropped.
+const MOST_TEXT_BYTES: u64 = 64 << 10;
+/// What is done to a sound again and again, as when a number is dragged, is read once it has rested for so long.
+const RESTED: Duration = Duration::from_millis(120);
 
 /// What is said when no dialog can be shown.
 const NO_DIALOG: &str = "No file dialog could be opened: this desktop has no file portal. Install xdg-desktop-portal \
@@ -88,6 +96,9 @@ pub(super) fn media_events(
     }
 }
 
+/// What is said when no more files can be looked into.
+pub(super) const BUSY: &str = "Other files are still being looked into: a disk or a network may not answer.";
+
 /// Finds out what is in files, one request after another, so that what was asked for last is what stays.
 #[derive(Clone)]
 pub(super) struct Files(Sender<(FileUse, Vec<PathBuf>)>);
@@ -95,7 +106,7 @@ pub(super) struct Files(Sender<(FileUse, Vec<PathBuf>)>);
 impl Files {
     /// Starts the thread; it ends when the last of these is dropped.
     pub(super) fn new(notify: impl Fn(Event) + Clone + Send + 'static) -> Self {
-        let (asked, requests) = crossbeam_channel::unbounded::<(FileUse, Vec<PathBuf>)>();
+        let (asked, requests) = crossbeam_channel::bounded::<(FileUse, Vec<PathBuf>)>(MOST_REQUESTS);
         let report = notify.clone();
         spawn("look into files", &notify, move || {
             for (purpose, paths) in requests {
@@ -111,22 +122,28 @@ impl Files {
         Self(asked)
     }
 
-    /// Has files looked into, each reported as [`Event::FileChosen`].
-    pub(super) fn look_into(&self, purpose: FileUse, paths: Vec<PathBuf>) {
+    /// Has files looked into, each reported as [`Event::FileChosen`]; false when earlier ones still wait (for a disk that
+    /// does not answer, say).
+    #[must_use]
+    pub(super) fn look_into(&self, purpose: FileUse, paths: Vec<PathBuf>) -> bool {
         // Without a thread, which was said, nothing can be looked into.
-        let _ = self.0.send((purpose, paths));
+        !matches!(self.0.try_send((purpose, paths)), Err(TrySendError::Full(_)))
     }
 }
 
 /// What is in a file; `None` when it cannot be used, which is reported.
 fn look_into(purpose: FileUse, path: PathBuf, report: &dyn Fn(Event)) -> Option<FileFacts> {
     if purpose == FileUse::Model {
-        let (tracks, summary) = (Vec::new(), String::new());
+        let (tracks, summary) = (Tracks::default(), String::new());
         return Some(FileFacts { path, picture: false, sound: false, tracks, still: false, summary });
     }
     let probe = match media::probe(&path) {
         Ok(probe) => probe,
         Err(e) => {
+            if let Some(text) = text_of(&path).filter(|_| purpose == FileUse::ByContent) {
+                report(Event::TextDropped { text });
+                return None;
+            }
             report(Event::Failed { message: e.to_string() });
             return None;
         }
@@ -134,7 +151,10 @@ fn look_into(purpose: FileUse, path: PathBuf, report: &dyn Fn(Event)) -> Option<
     let facts = FileFacts {
         picture: probe.video.is_some(),
         sound: probe.audio.iter().any(|a| a.decodable),
-        tracks: probe.audio.iter().map(track).collect(),
+        tracks: Tracks {
+            about: probe.audio.iter().map(track).collect(),
+            played: probe.played_track.unwrap_or_default(),
+        },
         still: probe.still,
         summary: summary(&probe),
         path,
@@ -159,6 +179,17 @@ fn look_into(purpose: FileUse, path: PathBuf, report: &dyn Fn(Event)) -> Option<
     Some(facts)
 }
 
+/// What is in a short file of plain text, by its name and by what is in it; `None` for any other.
+fn text_of(path: &Path) -> Option<String> {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    extension.is_none_or(|e| matches!(e.as_str(), "txt" | "text" | "md")).then_some(())?;
+    std::fs::metadata(path).ok().filter(|about| about.is_file() && about.len() <= MOST_TEXT_BYTES)?;
+    let text = String::from_utf8(std::fs::read(path).ok()?).ok()?;
+    let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    let text = text.trim_start_matches('\u{feff}').trim();
+    (!text.is_empty() && text.chars().all(plain)).then(|| text.to_owned())
+}
+
 /// `1280 × 720 · 30 fps · h264 · aac 44.1 kHz`.
 fn summary(probe: &Probe) -> String {
     let mut parts = Vec::new();
@@ -172,17 +203,19 @@ fn summary(probe: &Probe) -> String {
             parts.push(format!("HDR ({hdr}), tone-mapped"));
         }
     }
-    match probe.audio.first() {
+    match probe.played_track.and_then(|track| probe.audio.get(track)) {
         Some(a) => parts.push(format!("{} {} kHz", a.codec, f64::from(a.sample_rate) / 1000.0)),
         None => parts.push("no sound".to_owned()),
     }
     parts.join(" · ")
 }
 
-/// `aac 44.1 kHz, 2 channels`.
+/// `eng: aac 44.1 kHz, stereo`.
 fn track(audio: &media::AudioInfo) -> String {
-    let channels = if audio.channels == 1 { "1 channel".to_owned() } else { format!("{} channels", audio.channels) };
-    format!("{} {} kHz, {channels}", audio.codec, f64::from(audio.sample_rate) / 1000.0)
+    let language = audio.language.as_ref().map_or_else(String::new, |language| format!("{language}: "));
+    let rate = f64::from(audio.sample_rate) / 1000.0;
+    let unusable = if audio.decodable { "" } else { " (cannot be decoded)" };
+    format!("{language}{} {rate} kHz, {}{unusable}", audio.codec, audio.layout)
 }
 
 /// Asks for a file in a dialog of the desktop. One dialog at a time.
@@ -206,74 +239,117 @@ pub(super) fn choose(
             FileUse::Clip | FileUse::ByContent => dialog.set_title("Open a video, a picture or a sound").pick_file(),
         };
         open.store(false, Ordering::Release);
-        match chosen {
-            Some(path) => files.look_into(purpose, vec![path]),
-            None if asked.elapsed() < NEVER_SHOWN => report(Event::Failed {
-                message: format!("{NO_DIALOG} Or drop the file on the window, or give it on the command line."),
-            }),
-            None => {}
+        let Some(path) = chosen else {
+            if asked.elapsed() < NEVER_SHOWN {
+                report(Event::Failed {
+                    message: format!("{NO_DIALOG} Or drop the file on the window, or give it on the command line."),
+                });
+            }
+            return;
+        };
+        if !files.look_into(purpose, vec![path]) {
+            report(Event::Failed { message: BUSY.to_owned() });
         }
     });
 }
 
-/// Reads a clip's sound as the model is given it and reduces it to lanes, then reports [`Event::Lanes`].
-pub(super) fn read_sound(
-    clip: ClipSpec,
-    sound_id: u64,
-    newest: Arc<AtomicU64>,
+/// Reads clips' sounds for their lanes, on a thread of its own: the newest one, once it has rested.
+pub(super) struct SoundReader {
+    wants: Option<Arc<Mailbox<(u64, ClipSpec)>>>,
     shelf: Shelf,
-    notify: impl Fn(Event) + Clone + Send + 'static,
-) {
-    let report = notify.clone();
-    spawn("read sound", &notify, move || {
-        let stale = || newest.load(Ordering::Relaxed) != sound_id;
-        let whole = sound_alone(&clip);
-        let lanes = if whole.audio == AudioSource::None {
-            Ok(None)
-        } else {
-            let ends = [clip.end_secs, whole.end_secs].into_iter().flatten();
-            let part = ClipSpec { start_secs: clip.start_secs, end_secs: ends.min_by(f64::total_cmp), ..whole.clone() };
-            media::sample_clip(&part, &Sampling::default(), &stale).map(|(sampled, _)| sampled.audio)
-        };
-        if stale() {
+}
+
+impl SoundReader {
+    /// A reader that keeps long sounds' outlines on `shelf`.
+    pub(super) fn new(shelf: Shelf) -> Self {
+        Self { wants: None, shelf }
+    }
+
+    /// Has a clip's sound read as the model is given it and reduced to lanes, which is reported as [`Event::Lanes`] and
+    /// the events that follow it; the thread is started with the first one.
+    pub(super) fn want(&mut self, sound_id: u64, clip: ClipSpec, notify: impl Fn(Event) + Clone + Send + 'static) {
+        let wants = self.wants.get_or_insert_with(|| {
+            let wants = Arc::new(Mailbox::default());
+            let (served, report, shelf) = (Arc::clone(&wants), notify.clone(), self.shelf.clone());
+            spawn("read sound", &notify, move || serve_sounds(&served, &shelf, &report));
+            wants
+        });
+        wants.put(|_| (sound_id, clip));
+    }
+}
+
+impl Drop for SoundReader {
+    fn drop(&mut self) {
+        if let Some(wants) = &self.wants {
+            wants.close();
+        }
+    }
+}
+
+fn serve_sounds(wants: &Mailbox<(u64, ClipSpec)>, shelf: &Shelf, report: &dyn Fn(Event)) {
+    let mut before: Option<ClipSpec> = None;
+    while let Some((mut sound_id, mut clip)) = wants.take() {
+        // Another sound is wanted at once; the same one, moved or made louder, when the hand rests.
+        while before.as_ref().is_some_and(|b| b.video == clip.video && b.audio == clip.audio) {
+            match wants.take_within(RESTED) {
+                Taken::Value(newer) => (sound_id, clip) = newer,
+                Taken::Late => break,
+                Taken::Closed => return,
+            }
+        }
+        read_sound(&clip, sound_id, &|| wants.look(|newer, closed| closed || newer.is_some()), shelf, report);
+        before = Some(clip);
+    }
+}
+
+/// Reads a clip's sound as the model is given it and reduces it to lanes, then reports [`Event::Lanes`].
+fn read_sound(clip: &ClipSpec, sound_id: u64, stale: &dyn Fn() -> bool, shelf: &Shelf, report: &dyn Fn(Event)) {
+    let whole = sound_alone(clip);
+    let lanes = if whole.audio == AudioSource::None {
+        Ok(None)
+    } else {
+        let ends = [clip.end_secs, whole.end_secs].into_iter().flatten();
+        let part = ClipSpec { start_secs: clip.start_secs, end_secs: ends.min_by(f64::total_cmp), ..whole.clone() };
+        media::sample_clip(&part, &Sampling::default(), stale).map(|(sampled, _)| sampled.audio)
+    };
+    if stale() {
+        return;
+    }
+    match lanes {
+        Ok(audio) => {
+            let lanes = audio.map(|audio| {
+                let mel = LogMel::new(MEL);
+                let frames = mel.frames(audio.samples.len());
+                let log_mel = to_columns(&mel.compute(&audio.samples), MEL.bins, frames);
+                Arc::new(SoundLanes {
+                    samples: audio.samples,
+                    rate: f64::from(SAMPLE_RATE),
+                    log_mel,
+                    bins: MEL.bins,
+                    frame_rate: MEL.rate as f64 / MEL.hop as f64,
+                    start_secs: audio.start_secs,
+                })
+            });
+            report(Event::Lanes { sound_id, lanes });
+        }
+        Err(e) => {
+            report(Event::Lanes { sound_id, lanes: None });
+            report(Event::Note { message: format!("The sound's lanes cannot be drawn: {e}") });
             return;
         }
-        match lanes {
-            Ok(audio) => {
-                let lanes = audio.map(|audio| {
-                    let mel = LogMel::new(MEL);
-                    let frames = mel.frames(audio.samples.len());
-                    let log_mel = to_columns(&mel.compute(&audio.samples), MEL.bins, frames);
-                    Arc::new(SoundLanes {
-                        samples: audio.samples,
-                        rate: f64::from(SAMPLE_RATE),
-                        log_mel,
-                        bins: MEL.bins,
-                        frame_rate: MEL.rate as f64 / MEL.hop as f64,
-                        start_secs: audio.start_secs,
-                    })
-                });
-                report(Event::Lanes { sound_id, lanes });
-            }
-            Err(e) => {
-                report(Event::Lanes { sound_id, lanes: None });
-                report(Event::Note { message: format!("The sound's lanes cannot be drawn: {e}") });
-                return;
-            }
-        }
-        // The whole of it, and the video's own sound beside another.
-        outline(&whole, false, sound_id, &shelf, &stale, &report);
-        let own = clip.video.as_ref().map(|path| sound_alone(&ClipSpec::original(path)));
-        if let Some(own) = own.filter(|own| *own != whole) {
-            outline(&own, true, sound_id, &shelf, &stale, &report);
-        }
-    });
+    }
+    // The whole of it, and the video's own sound beside another.
+    outline(&whole, false, sound_id, shelf, stale, report);
+    let own = clip.video.as_ref().map(|path| sound_alone(&ClipSpec::original(path)));
+    if let Some(own) = own.filter(|own| *own != whole) {
+        outline(&own, true, sound_id, shelf, stale, report);
+    }
 }
 
 /// The sound of a clip without its picture, so that nothing is decoded twice. Another sound ends where the picture does.
 fn sound_alone(clip: &ClipSpec) -> ClipSpec {
     let fills = !matches!(clip.audio, AudioSource::Original { .. });
-    let end_secs = clip.video.as_ref().filter(|_| fills).and_then(|path| media::probe(path).ok()?.duration_secs);
+    let end_secs = clip.video.as_ref().filter(|_| fills).and_then(|path| media::probe(path).ok()?.picture_secs);
     let audio = match (&clip.audio, &clip.video) {
         (AudioSource::Original { track }, Some(path)) => AudioSource::File { path: path.clone(), track: *track },
         (AudioSource::Original { .. }, None) => AudioSource::None,

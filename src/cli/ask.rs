@@ -148,6 +148,7 @@ impl Args {
             None if self.video.is_none() => AudioSource::None,
             None | Some("original") => AudioSource::Original { track },
             Some("none") => AudioSource::None,
+            Some("silence") => AudioSource::Silence,
             Some(text) if text == "noise" || text.starts_with("noise:") => noise(text)?,
             Some(file) => AudioSource::File { path: file.into(), track },
         };
@@ -157,8 +158,8 @@ impl Args {
         if track.is_some() && audio == AudioSource::None {
             bail!("--audio-track names a track, but there is no sound to take it from");
         }
-        if matches!(audio, AudioSource::Noise { .. }) && (self.video.is_none() || track.is_some()) {
-            bail!("--audio noise fills the length of --video and has no tracks");
+        if audio.is_made_up() && (self.video.is_none() || track.is_some()) {
+            bail!("--audio noise and --audio silence fill the length of --video and have no tracks");
         }
         if !self.audio_offset.is_finite() || !self.audio_gain.is_finite() {
             bail!("--audio-offset and --audio-gain are plain numbers");

@@ -1,7 +1,8 @@
-//! Where a file ends that ends long before it says: cut off, or with a header that lies. Reads packets and decodes
-//! nothing. Knows nothing of who asks.
+//! Where a file and the picture in it end: by what it says, by its last packets where it does not say it or says more
+//! than there is (cut off, or with a header that lies). Decodes nothing. Knows nothing of who asks.
 
-use super::source::{Source, tick_secs};
+use super::raw;
+use super::source::{Source, positive, tick_secs};
 
 /// Files round, and the last picture may stand for a while: only what is missing beyond this share of the length, and
 /// beyond these seconds, is missing.
@@ -9,8 +10,48 @@ const SHARE: f64 = 0.95;
 const SLACK_SECS: f64 = 0.5;
 /// Halvings that find where the last packets are: to a four-thousandth of what the file says.
 const HALVINGS: usize = 12;
-/// Most packets that are read from there on.
-const MOST_PACKETS: usize = 200_000;
+/// Most bytes of packets that are read from there on.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Where what is in a file ends, in seconds. Nothing is known of stills and of raw streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[allow(clippy::struct_field_names, reason = "units in names")]
+pub(super) struct Ends {
+    /// Of everything in it.
+    pub(super) whole_secs: Option<f64>,
+    /// Of its picture, which another sound is cut to.
+    pub(super) picture_secs: Option<f64>,
+    /// What the file says in place of `whole_secs`, where that is wrong.
+    pub(super) declared_secs: Option<f64>,
+}
+
+impl Ends {
+    /// Finds out; reading stands elsewhere afterwards.
+    pub(super) fn of(source: &mut Source) -> Self {
+        let Some(says) = source.duration_secs().filter(|_| !source.is_still()) else { return Self::default() };
+        let early = ends_early(source);
+        let whole = early.unwrap_or(says);
+        let picture_secs = picture_end(source, whole).map(|end| early.map_or(end, |early| end.min(early)));
+        Self { whole_secs: Some(whole), picture_secs, declared_secs: early.map(|_| says) }
+    }
+}
+
+/// Where the picture ends in a file that ends at `whole_secs`: by its stream's own word, else by its last packets.
+fn picture_end(source: &mut Source, whole_secs: f64) -> Option<f64> {
+    let stream = source.video_stream()?;
+    let (index, tick) = (stream.index(), tick_secs(stream.time_base()));
+    if let Some(length) = raw::known(stream.duration()).filter(|length| *length > 0) {
+        let start = raw::known(stream.start_time()).map_or(0.0, |t| t as f64 * tick - source.start_secs());
+        return Some(start + length as f64 * tick);
+    }
+    if source.audio_streams().next().is_none() {
+        return Some(whole_secs);
+    }
+    match last_end(source, whole_secs, &|packet| packet == index, &|_| false) {
+        LastEnd::At(end) => Some(end),
+        LastEnd::Nowhere | LastEnd::TooFar => None,
+    }
+}
 
 /// Whether something that ends at `end_secs` ends early where `declared_secs` are promised.
 pub(super) fn is_early(end_secs: f64, declared_secs: f64) -> bool {
@@ -21,38 +62,66 @@ pub(super) fn is_early(end_secs: f64, declared_secs: f64) -> bool {
 /// when it does not say one, and where nothing can be told. Reading stands elsewhere afterwards.
 ///
 /// Costs a seek and the packets from the last key frame on; only a file that ends early costs more.
-pub(super) fn ends_early(source: &mut Source) -> Option<f64> {
-    let declared_secs = source.duration_secs().filter(|_| !source.is_still())?;
-    let ends = last_end(source, declared_secs, declared_secs).or_else(|| {
+fn ends_early(source: &mut Source) -> Option<f64> {
+    let declared_secs = source.duration_secs()?;
+    let enough = |end| !is_early(end, declared_secs);
+    let last = |source: &mut Source, from| match last_end(source, from, &|_| true, &enough) {
+        LastEnd::Nowhere => None,
+        LastEnd::At(end) => Some(end),
+        // What the file says is as good.
+        LastEnd::TooFar => Some(declared_secs),
+    };
+    let ends = last(source, declared_secs).or_else(|| {
         // What the file says is beyond all of its packets.
         let (mut within, mut beyond) = (0.0, declared_secs);
         for _ in 0..HALVINGS {
             let middle = f64::midpoint(within, beyond);
             if source.seek(middle) && source.read_any().is_some() { within = middle } else { beyond = middle }
         }
-        last_end(source, within, declared_secs)
+        last(source, within)
     });
     ends.filter(|end| is_early(*end, declared_secs))
 }
 
-/// Where the last packet ends of those from the key frame before `from_secs` on; as soon as that is not early, any such
-/// end. `None` where there is no packet.
-fn last_end(source: &mut Source, from_secs: f64, declared_secs: f64) -> Option<f64> {
+/// Where the last packet ends.
+enum LastEnd {
+    /// There is no packet.
+    Nowhere,
+    /// At this time, in seconds.
+    At(f64),
+    /// There are too many packets to read on the way.
+    TooFar,
+}
+
+/// The end of the last packet of the streams that `counts` names, of those from the key frame before `from_secs` on; as
+/// soon as an end is `enough`, that one.
+fn last_end(
+    source: &mut Source,
+    from_secs: f64,
+    counts: &dyn Fn(usize) -> bool,
+    enough: &dyn Fn(f64) -> bool,
+) -> LastEnd {
     if !source.seek(from_secs) {
-        return None;
+        return LastEnd::Nowhere;
     }
-    let mut last = None;
-    for _ in 0..MOST_PACKETS {
-        let Some(packet) = source.read_any() else { return last };
-        let Some(stream) = source.input().stream(packet.stream()) else { continue };
+    let (mut last, mut bytes) = (None, 0);
+    while bytes < MOST_BYTES {
+        let Some(packet) = source.read_any() else {
+            return last.map_or(LastEnd::Nowhere, LastEnd::At);
+        };
+        bytes += packet.size();
+        let Some(stream) = source.input().stream(packet.stream()).filter(|s| counts(s.index())) else { continue };
         let Some(ticks) = packet.pts().or(packet.dts()) else { continue };
-        let end =
-            (ticks as f64 + packet.duration().max(0) as f64) * tick_secs(stream.time_base()) - source.start_secs();
-        last = Some(f64::max(end, last.unwrap_or(end)));
-        if !is_early(end, declared_secs) {
-            return last;
+        let tick = tick_secs(stream.time_base());
+        // A packet that does not say how long it lasts, lasts as long as the others do on average.
+        let lasts = Some(packet.duration() as f64 * tick).filter(|secs| *secs > 0.0);
+        let lasts = lasts.or_else(|| positive(stream.avg_frame_rate()).map(|rate| 1.0 / rate)).unwrap_or(0.0);
+        let end = ticks as f64 * tick + lasts - source.start_secs();
+        let newest = f64::max(end, last.unwrap_or(end));
+        if enough(newest) {
+            return LastEnd::At(newest);
         }
+        last = Some(newest);
     }
-    // Too many: what the file says is as good.
-    Some(declared_secs)
+    LastEnd::TooFar
 }

@@ -32,10 +32,11 @@ pub(crate) struct Segment {
 
 /// What the callback and the rest of the program tell each other: single atomic values only.
 pub(crate) struct Transport {
-    /// Whether time should run.
-    pub(crate) playing: AtomicBool,
-    /// Set by the mixer when it stopped at the end by itself.
-    pub(crate) reached_end: AtomicBool,
+    /// Which call to play time runs by; 0 while it should not run.
+    play: AtomicU64,
+    plays: AtomicU64,
+    /// Set by the mixer when it stopped at the end by itself: the seek whose end it was, else 0.
+    pub(crate) ended_seek: AtomicU64,
     /// The newest seek whose first picture is ready: sound waits for it.
     pub(crate) picture_ready: AtomicU64,
     /// The newest seek asked for: what belongs to older ones fades out, and their end is no end.
@@ -92,8 +93,9 @@ impl Reading {
 impl Transport {
     pub(crate) fn new() -> Self {
         Self {
-            playing: AtomicBool::new(false),
-            reached_end: AtomicBool::new(false),
+            play: AtomicU64::new(0),
+            plays: AtomicU64::new(0),
+            ended_seek: AtomicU64::new(0),
             picture_ready: AtomicU64::new(0),
             wanted_seek: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
@@ -111,6 +113,22 @@ impl Transport {
             heard_at_secs: AtomicU64::new(0),
             speed: AtomicU64::new(0),
         }
+    }
+
+    /// Whether time should run.
+    pub(crate) fn is_playing(&self) -> bool {
+        self.play.load(Ordering::Acquire) != 0
+    }
+
+    /// Lets time run.
+    pub(crate) fn start(&self) {
+        let play = self.plays.fetch_add(1, Ordering::AcqRel) + 1;
+        self.play.store(play, Ordering::Release);
+    }
+
+    /// Lets time stand.
+    pub(crate) fn stop(&self) {
+        self.play.store(0, Ordering::Release);
     }
 
     /// Sets where playing stops by itself, in seconds.
@@ -231,6 +249,8 @@ pub(crate) struct Mixer {
     fade: f32,
     /// The volume as it is now.
     level: f32,
+    /// Below 1 where the ring is about to run dry, so that a hole begins with a ramp too.
+    supply: f32,
     step: f32,
     heard_at_secs: f64,
     /// When the last of the segment before this one is heard, and its speed (0 after a jump).
@@ -256,6 +276,7 @@ impl Mixer {
             skip: 0,
             fade: 0.0,
             level,
+            supply: 1.0,
             step: (1.0 / (RAMP_SECS * rate)) as f32,
             heard_at_secs: 0.0,
             before_until_secs: 0.0,
@@ -267,7 +288,8 @@ impl Mixer {
     /// Fills interleaved stereo; the first frame of `out` will be heard at `heard_at_secs` of the clock.
     pub(crate) fn fill(&mut self, out: &mut [f32], heard_at_secs: f64) {
         self.receive();
-        let playing = self.transport.playing.load(Ordering::Acquire);
+        let play = self.transport.play.load(Ordering::Acquire);
+        let playing = play != 0;
         let level = self.transport.level();
         let bounds = self.transport.bounds();
         let mut missing = false;
@@ -286,15 +308,18 @@ impl Mixer {
             }
             let left_secs = self.left_secs(bounds);
             match self.take(left_secs) {
-                Taken::Frame(samples) => {
+                Taken::Frame(samples, ahead) => {
                     self.level = approach(self.level, level, self.step);
-                    let gain = self.fade * self.level * (left_secs / RAMP_SECS).min(1.0) as f32;
+                    let enough = (ahead as f32 * self.step).min(1.0);
+                    self.supply = enough.min(approach(self.supply, 1.0, self.step));
+                    let ending = (left_secs / RAMP_SECS).min(1.0) as f32;
+                    let gain = self.fade * self.level * self.supply.min(ending);
                     *frame = samples.map(|s| s * gain);
                     last_played = Some(i + 1);
                 }
                 Taken::Missing => {
                     missing = true;
-                    self.fade = 0.0;
+                    (self.fade, self.supply) = (0.0, 1.0);
                 }
                 Taken::End => {
                     stopped = self.is_wanted();
@@ -308,11 +333,12 @@ impl Mixer {
         if missing {
             self.transport.underruns.fetch_add(1, Ordering::Relaxed);
         }
-        if stopped && playing {
+        if let Some(current) = self.current.as_ref().filter(|_| stopped && playing) {
             // In this order: whoever sees that playing stopped also sees why.
-            self.transport.reached_end.store(true, Ordering::Release);
+            self.transport.ended_seek.store(current.seek, Ordering::Release);
             if !self.transport.looping.load(Ordering::Acquire) {
-                self.transport.playing.store(false, Ordering::Release);
+                // Unless somebody has just begun to play anew.
+                let _ = self.transport.play.compare_exchange(play, 0, Ordering::AcqRel, Ordering::Relaxed);
             }
         }
         if let Some(frames) = last_played {
@@ -372,6 +398,14 @@ impl Mixer {
         }
     }
 
+    /// Frames that are ready to be played; `usize::MAX` where none is missing.
+    pub(crate) fn ready(&self) -> usize {
+        self.current.as_ref().map_or(0, |current| {
+            let complete = current.complete.load(Ordering::Acquire);
+            if complete { usize::MAX } else { (current.samples.slots() / CHANNELS).saturating_sub(self.skip as usize) }
+        })
+    }
+
     fn may_run(&self) -> bool {
         let ready = self.transport.picture_ready.load(Ordering::Acquire);
         self.is_wanted() && self.current.as_ref().is_some_and(|c| ready >= c.seek)
@@ -409,16 +443,18 @@ impl Mixer {
             }
             self.skip = 0;
             self.played += 1;
-            return Taken::Frame([0.0; CHANNELS]);
+            return Taken::Frame([0.0; CHANNELS], usize::MAX);
         }
         self.played += 1;
+        let ahead = if complete { usize::MAX } else { current.samples.slots() / CHANNELS - 1 };
         let mut next = || current.samples.pop().unwrap_or(0.0);
-        Taken::Frame([next(), next()])
+        Taken::Frame([next(), next()], ahead)
     }
 }
 
 enum Taken {
-    Frame([f32; CHANNELS]),
+    /// A frame, and how many are there after it.
+    Frame([f32; CHANNELS], usize),
     Missing,
     End,
 }
@@ -444,7 +480,7 @@ mod tests {
 
     fn start() -> (Arc<Transport>, Mixer, MixerLink) {
         let transport = Arc::new(Transport::new());
-        transport.playing.store(true, Ordering::Release);
+        transport.start();
         transport.picture_ready.store(u64::MAX, Ordering::Release);
         let (mixer, link) = Mixer::new(Arc::clone(&transport), RATE);
         (transport, mixer, link)
@@ -475,9 +511,9 @@ mod tests {
             all.extend(out.chunks(2).map(|f| f[0]));
         };
         run(&mut mixer, 600);
-        transport.playing.store(false, Ordering::Release);
+        transport.stop();
         run(&mut mixer, 600);
-        transport.playing.store(true, Ordering::Release);
+        transport.start();
         run(&mut mixer, 600);
         transport.set_muted(true);
         run(&mut mixer, 600);
@@ -514,14 +550,39 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_begins_and_ends_with_a_ramp() {
+        let (transport, mut mixer, mut link) = start();
+        let (mut producer, samples) = RingBuffer::new(2 * 9_600);
+        let complete = Arc::new(AtomicBool::new(false));
+        let given = Segment { samples, complete, base_secs: 0.0, seek: 1, keep_time: false, speed: 1.0 };
+        assert!(link.send(given).is_ok());
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            for _ in 0..2 * 1_000 {
+                producer.push(0.8).unwrap();
+            }
+            for _ in 0..4 {
+                let mut out = vec![0.0; 2 * 480];
+                mixer.fill(&mut out, 0.0);
+                all.extend(out.chunks(2).map(|f| f[0]));
+            }
+        }
+        assert_eq!(transport.underruns.load(Ordering::Relaxed), 6);
+        let as_it_was = all.iter().filter(|s| **s == 0.8).count();
+        assert!((3 * 519..=3 * 521).contains(&as_it_was), "{as_it_was}: only the ramps are quieter");
+        let steepest = all.windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
+        assert!(steepest < 0.8 * 1.01 / (0.005 * 48_000.0) as f32, "{steepest}");
+    }
+
+    #[test]
     fn playing_stops_at_the_end_by_itself() {
         let (transport, mut mixer, mut link) = start();
         transport.set_stop(0.005);
         assert!(link.send(segment(&[0.0; 2 * 480], 1, 0.0)).is_ok());
         mixer.fill(&mut [0.0; 2 * 480], 0.0);
         assert_eq!(transport.position(1, 1e9), Some(0.005));
-        assert!(transport.reached_end.load(Ordering::Acquire));
-        assert!(!transport.playing.load(Ordering::Acquire));
+        assert_eq!(transport.ended_seek.load(Ordering::Acquire), 1);
+        assert!(!transport.is_playing());
     }
 
     #[test]
@@ -535,8 +596,8 @@ mod tests {
         let mut out = [0.0; 2 * 960];
         mixer.fill(&mut out, 0.0);
         assert_eq!(out[2 * 959], 0.0);
-        assert!(transport.playing.load(Ordering::Acquire));
-        assert!(!transport.reached_end.load(Ordering::Acquire));
+        assert!(transport.is_playing());
+        assert_eq!(transport.ended_seek.load(Ordering::Acquire), 0);
         assert!(link.send(segment(&vec![0.5; 2 * 4800], 2, 0.0)).is_ok());
         mixer.fill(&mut [0.0; 2 * 480], 0.0);
         assert!((transport.position(2, 1e9).unwrap() - 0.01).abs() < 1e-9);

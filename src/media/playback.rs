@@ -102,6 +102,9 @@ impl Playback {
                 sampling,
                 quit: false,
                 seek: 1,
+                picture_seek: 1,
+                steps: 0,
+                snaps: false,
                 target_secs: start_secs,
                 rough: false,
                 speed: 1.0,
@@ -154,16 +157,24 @@ impl Playback {
             // Backwards from the start there is nothing.
             return;
         }
-        if let Some(l) = state.repeat.filter(|l| !state.backwards() && (at - l.end_secs).abs() < 1e-3) {
+        let forwards = !state.backwards();
+        let ends_here = |end: f64| forwards && (at - end).abs() < 1e-3;
+        let part = (state.clip.start_secs.unwrap_or(0.0).max(0.0), state.clip.end_secs.unwrap_or(f64::INFINITY));
+        let rough = std::mem::replace(&mut state.rough, false);
+        if let Some(l) = state.repeat.filter(|l| ends_here(l.end_secs)) {
             self.shared.seek_to(&mut state, l.start_secs);
+        } else if ends_here(part.1) {
+            self.shared.seek_to(&mut state, part.0);
+        } else if rough {
+            // The hand is gone without saying where it let go.
+            self.shared.seek_to(&mut state, at);
         } else if at >= stop - 1e-3 && !state.backwards() {
-            let start = state.clip.start_secs.unwrap_or(0.0).max(0.0);
-            self.shared.seek_to(&mut state, if start < stop - 1e-3 { start } else { 0.0 });
+            self.shared.seek_to(&mut state, if part.0 < stop - 1e-3 { part.0 } else { 0.0 });
         } else {
             self.shared.set_bounds(&state, at);
         }
         // Under the lock: the sound thread decides under it whether to sleep until it is woken.
-        self.shared.transport.playing.store(true, Ordering::Release);
+        self.shared.transport.start();
         drop(state);
         self.shared.wake_picture.notify_all();
         self.shared.wake_sound.notify_all();
@@ -171,7 +182,7 @@ impl Playback {
 
     /// Stops where it is.
     pub fn pause(&self) {
-        self.shared.transport.playing.store(false, Ordering::Release);
+        self.shared.transport.stop();
     }
 
     /// Goes to a time, exactly; plays on from there if it was playing.
@@ -188,7 +199,13 @@ impl Playback {
     fn go(&self, t_secs: f64, rough: bool) {
         let mut state = self.shared.lock();
         let end = state.duration_secs().unwrap_or(f64::INFINITY);
-        let t = if t_secs.is_finite() { t_secs.clamp(0.0, end.max(0.0)) } else { 0.0 };
+        let t = match t_secs {
+            t if t.is_finite() => t.clamp(0.0, end.max(0.0)),
+            // The end, where there is one that is known.
+            t if t > 0.0 && end.is_finite() => end,
+            t if t > 0.0 => return,
+            _ => 0.0,
+        };
         if rough && state.rough && t == state.target_secs {
             // A hand that rests: the exact frame is on its way.
             return;
@@ -254,14 +271,19 @@ impl Playback {
         self.shared.lock().own_sound
     }
 
-    /// Shows the frame after the one that is shown; stops playing. Nothing happens after the last one.
+    /// Shows the frame after the one that is shown, as soon as it is decoded; stops playing. Nothing happens after the
+    /// last one.
     pub fn step_forward(&self) {
         self.pause();
         let mut state = self.shared.lock();
-        let next = if state.backwards() { None } else { state.queue.front().map(|f| f.pts_secs()) };
-        if let Some(next) = next {
-            state.rough = false;
-            self.shared.seek_to(&mut state, next);
+        if state.backwards() {
+            return;
+        }
+        state.steps = state.steps.saturating_add(1);
+        let shown = self.shared.take_steps(&mut state);
+        drop(state);
+        if shown {
+            (self.shared.notify)(MediaEvent::FrameReady);
         }
     }
 
@@ -269,9 +291,10 @@ impl Playback {
     pub fn step_back(&self) {
         self.pause();
         let mut state = self.shared.lock();
-        if let Some(shown) = state.shown.as_ref().map(|f| f.pts_secs()) {
-            state.rough = false;
-            self.shared.seek_to(&mut state, (shown - 4.0 * EPSILON_SECS).max(0.0));
+        match state.shown_now().or(state.queue.front()).map(|f| f.pts_secs()) {
+            Some(shown) if state.steps == 0 => self.shared.step_before(&mut state, shown, 0),
+            // On the way to a frame, it is that frame which the step goes back from, not the one still on screen.
+            _ => state.steps = state.steps.saturating_sub(1),
         }
     }
 
@@ -332,15 +355,14 @@ impl Playback {
 
     /// Whether time runs.
     pub fn is_playing(&self) -> bool {
-        self.shared.transport.playing.load(Ordering::Acquire)
+        self.shared.transport.is_playing()
     }
 
     /// The time that is heard (and should be seen) now, in seconds: samples played less what is still on its way to
     /// the ear. Right after a seek it is the seek's target. Between two seeks it never turns round.
     pub fn position_secs(&self) -> f64 {
         let mut state = self.shared.lock();
-        let now = self.shared.clock.now_secs();
-        let at = self.shared.transport.position(state.seek, now).unwrap_or(state.target_secs);
+        let at = self.shared.heard_secs(&state);
         let (seek, last) = state.last_position;
         let at = match seek == state.seek {
             true if state.backwards() => at.min(last),
@@ -364,11 +386,14 @@ impl Playback {
         let mut due_secs = None;
         while let Some(front) = state.queue.front() {
             let pts = front.pts_secs();
-            let shown = state.shown.as_ref().filter(|_| state.shown_seek == state.seek).map(|f| f.pts_secs());
+            let shown = state.shown_now().map(|f| f.pts_secs());
             // Backwards a frame is due when the one after it is over.
             let due = if state.backwards() { shown } else { Some(pts).filter(|_| shown.is_some()) };
             let over = match due {
-                Some(due) if state.backwards() => t_secs < due - EPSILON_SECS,
+                // The exact frame takes the place of a near one that a hand was shown.
+                Some(due) if state.backwards() => {
+                    t_secs < due - EPSILON_SECS || (pts > due + EPSILON_SECS && pts <= t_secs + EPSILON_SECS)
+                }
                 Some(due) => t_secs + EPSILON_SECS >= due,
                 None => true,
             };

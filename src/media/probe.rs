@@ -6,13 +6,13 @@ use std::path::Path;
 use ffmpeg_next::{codec, decoder};
 use serde::Serialize;
 
-use super::ending::ends_early;
+use super::ending::Ends;
 use super::error::MediaError;
 use super::picture::{Orientation, aspect, color_info};
 use super::raw;
-use super::reader::{MAX_PIXELS, VideoReader, orientation};
+use super::reader::{VideoReader, orientation};
 use super::source::{Source, positive, tick_secs};
-use crate::frame::{ChromaSiting, Matrix, Planes};
+use crate::frame::{ChromaSiting, MAX_PIXELS, Matrix, Planes, square_pixels};
 
 /// What is in a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,6 +21,8 @@ pub struct Probe {
     pub container: String,
     /// Length in seconds; `None` when the file does not say (a still image, a raw stream).
     pub duration_secs: Option<f64>,
+    /// Where its picture ends, in seconds: another sound is cut to it.
+    pub picture_secs: Option<f64>,
     /// The length that the file says, in seconds, when it ends long before that: it is cut off, or its header lies.
     pub declared_secs: Option<f64>,
     /// Where the container's own time axis starts, in seconds: t = 0 everywhere else in this program.
@@ -31,6 +33,8 @@ pub struct Probe {
     pub video: Option<VideoInfo>,
     /// The audio tracks, in the order in which they are numbered.
     pub audio: Vec<AudioInfo>,
+    /// The number of the audio track that is played where none is named.
+    pub played_track: Option<usize>,
 }
 
 /// A video stream.
@@ -119,16 +123,19 @@ pub fn probe(path: &Path) -> Result<Probe, MediaError> {
         return Err(MediaError::NoStream(path.to_owned()));
     }
     let still = source.is_still();
-    let declared_secs = source.duration_secs().filter(|_| !still);
-    let early = ends_early(&mut source);
+    let Ends { whole_secs, picture_secs, declared_secs } = Ends::of(&mut source);
+    let played_track = source.audio_stream(None).ok().map(|best| best.index());
+    let played_track = played_track.and_then(|best| source.audio_streams().position(|s| s.index() == best));
     Ok(Probe {
         container: source.input().format().name().to_owned(),
-        duration_secs: early.or(declared_secs),
-        declared_secs: declared_secs.filter(|_| early.is_some()),
+        duration_secs: whole_secs,
+        picture_secs,
+        declared_secs,
         start_secs: source.start_secs(),
         still,
         video,
         audio,
+        played_track,
     })
 }
 
@@ -153,7 +160,7 @@ fn video_info(source: &Source, stream: &ffmpeg_next::Stream<'_>) -> Result<Video
     } else {
         orientation(stream)
     };
-    let shown_width = (f64::from(width) * pixel_aspect).round().max(1.0) as u32;
+    let [shown_width, shown_height] = square_pixels([width, height], pixel_aspect);
     let turned = rotation_degrees % 180 == 90;
     let named = |name: Option<&'static str>| name.filter(|n| *n != "unknown").map(str::to_owned);
     let (start_secs, duration_secs) = span(source, stream);
@@ -161,8 +168,8 @@ fn video_info(source: &Source, stream: &ffmpeg_next::Stream<'_>) -> Result<Video
         codec: stream.parameters().id().name().to_owned(),
         width,
         height,
-        display_width: if turned { height } else { shown_width },
-        display_height: if turned { shown_width } else { height },
+        display_width: if turned { shown_height } else { shown_width },
+        display_height: if turned { shown_width } else { shown_height },
         rotation_degrees,
         mirrored,
         interlaced: header.interlaced,

@@ -15,9 +15,8 @@ use super::picture::{Orientation, Presentation, VideoFrame, aspect};
 use super::raw::{self, Scaler};
 use super::source::{Source, positive, tick_secs};
 use super::way::Way;
+use crate::frame::MAX_PIXELS;
 
-/// Most pixels a picture may have (an 8K frame has 35 million).
-pub const MAX_PIXELS: u32 = 64 << 20;
 /// Two times closer than this are the same: half of the container's own microsecond.
 pub(crate) const EPSILON_SECS: f64 = 0.5e-6;
 /// Packets in a row that may go in without a frame coming out.
@@ -43,7 +42,6 @@ pub struct VideoReader {
     last_ticks: Option<i64>,
     /// Presentation time of the last frame handed out.
     last_secs: Option<f64>,
-    end_secs: Option<f64>,
     draining: bool,
     decoded_any: bool,
     /// Whether the stream says that it is interlaced, or a frame has said so.
@@ -60,6 +58,8 @@ pub struct VideoReader {
     awaits_key: bool,
     /// What lies on the way to a frame that is sought.
     way: Way,
+    /// Whether frames that no other is made of are passed over.
+    hurry: bool,
 }
 
 impl VideoReader {
@@ -85,10 +85,6 @@ impl VideoReader {
             orientation: orientation(&stream),
             pixel_aspect: aspect(ffmpeg::Rational::new(header.sample_aspect.0, header.sample_aspect.1)).unwrap_or(1.0),
         };
-        let end_secs = raw::known(stream.duration()).filter(|d| *d > 0).map(|d| {
-            let start = raw::known(stream.start_time()).map_or(0.0, |t| t as f64 * tick_secs - source.start_secs());
-            start + d as f64 * tick_secs
-        });
         let decoder = open_decoder(&source, &stream)?;
         source.keep_only(index);
         Ok(Self {
@@ -102,7 +98,6 @@ impl VideoReader {
             ready: VecDeque::new(),
             last_ticks: None,
             last_secs: None,
-            end_secs,
             draining: false,
             decoded_any: false,
             interlaced: header.interlaced,
@@ -112,17 +107,23 @@ impl VideoReader {
             jumped: false,
             awaits_key: false,
             way: Way::default(),
+            hurry: false,
         })
+    }
+
+    /// Presentation time of the newest frame handed out, in seconds; `None` after a seek.
+    pub(crate) fn last_secs(&self) -> Option<f64> {
+        self.last_secs
+    }
+
+    /// Passes over frames that no other is made of, or no longer. Those of an interlaced picture are all needed.
+    pub(crate) fn set_hurry(&mut self, hurry: bool) {
+        self.hurry = hurry && !self.interlaced;
     }
 
     /// The file being read.
     pub fn path(&self) -> &Path {
         self.source.path()
-    }
-
-    /// Where the picture ends by the container's word, in seconds.
-    pub fn end_secs(&self) -> Option<f64> {
-        self.end_secs.or_else(|| self.source.duration_secs())
     }
 
     /// Whether the file is one still image.
@@ -358,6 +359,7 @@ impl VideoReader {
         self.held = None;
         self.jumped = false;
         self.awaits_key = false;
+        self.hurry = false;
         self.way.clear();
     }
 
@@ -464,7 +466,7 @@ impl VideoReader {
                     if self.awaits_key {
                         continue;
                     }
-                    let passed = self.way.passes(&packet);
+                    let passed = self.hurry || self.way.passes(&packet);
                     self.decoder.skip_frame(if passed { Discard::NonReference } else { Discard::Default });
                     raw::clear_last_line();
                     // Errors are of this packet alone; if none decodes, `end` says so.

@@ -77,7 +77,7 @@ pub fn sample_clip_with(
     }
     let range = range_of(clip);
     let original = matches!(clip.audio, AudioSource::Original { .. });
-    if still && matches!(clip.audio, AudioSource::Noise { .. }) && clip.end_secs.is_none() {
+    if still && clip.audio.is_made_up() && clip.end_secs.is_none() {
         return Err(MediaError::NoLength);
     }
     let opened = if still && original { Ok(None) } else { Soundtrack::open(clip, SAMPLE_RATE, 1, cancel) };

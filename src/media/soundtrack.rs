@@ -2,10 +2,13 @@
 //! says. The one place that does so: what is heard, what the model is given and what is written into a video come
 //! from here. Knows nothing of devices, models or pictures.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::audio::{AudioChunk, AudioReader};
-use super::ending::ends_early;
+use super::ending::Ends;
 use super::error::MediaError;
 use crate::clip::{AudioSource, ClipSpec, SoundEdit};
 use crate::sampled::SAMPLE_RATE;
@@ -63,33 +66,36 @@ impl Soundtrack {
         channels: usize,
         cancel: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, MediaError> {
-        let SoundEdit { offset_secs, gain_db, repeat } = clip.sound;
-        let offset_secs =
-            if offset_secs.is_finite() { offset_secs.clamp(-MOST_OFFSET_SECS, MOST_OFFSET_SECS) } else { 0.0 };
-        let gain_db = if gain_db.is_finite() { gain_db.clamp(-MOST_GAIN_DB, MOST_GAIN_DB) } else { 0.0 };
-        let gain = (gain_db != 0.0).then(|| 10f64.powf(gain_db / 20.0) as f32);
-        let of = |path: PathBuf, source, period_secs| Self {
-            path,
-            source,
-            rate: rate.max(1),
-            channels,
-            offset_secs,
-            gain,
-            alone_secs: None,
-            period_secs,
-            round: 0,
-            gave: false,
-            barren: 0,
+        let of = |path: PathBuf, source, period_secs| {
+            let mut sound = Self {
+                path,
+                source,
+                rate: rate.max(1),
+                channels,
+                offset_secs: 0.0,
+                gain: None,
+                alone_secs: None,
+                period_secs,
+                round: 0,
+                gave: false,
+                barren: 0,
+            };
+            sound.set_edit(clip.sound);
+            sound
         };
         let (path, track) = match (&clip.audio, &clip.video) {
             (AudioSource::None, _) | (AudioSource::Original { .. }, None) => return Ok(None),
-            (AudioSource::Noise { seed, level_db }, video) => {
+            (made_up @ (AudioSource::Silence | AudioSource::Noise { .. }), video) => {
+                let (seed, level_db) = match made_up {
+                    AudioSource::Noise { seed, level_db } => (*seed, f64::from(*level_db)),
+                    _ => (0, f64::NEG_INFINITY),
+                };
                 if video.is_none() && clip.end_secs.is_none() {
                     return Err(MediaError::NoLength);
                 }
                 // Evenly spread samples have a third of their peak's power.
-                let amplitude = 3f64.sqrt() * 10f64.powf(f64::from(*level_db) / 20.0);
-                let source = Source::Noise { seed: *seed, amplitude: amplitude.min(1.0) as f32, next: 0 };
+                let amplitude = 3f64.sqrt() * 10f64.powf(level_db / 20.0);
+                let source = Source::Noise { seed, amplitude: amplitude.min(1.0) as f32, next: 0 };
                 return Ok(Some(of(video.clone().unwrap_or_default(), source, None)));
             }
             (AudioSource::Original { track }, Some(path)) | (AudioSource::File { path, track }, _) => (path, *track),
@@ -101,13 +107,27 @@ impl Soundtrack {
         }
         // Without a picture or an end to fill, once is enough.
         let fills = clip.video.is_some() || clip.end_secs.is_some();
-        let period_secs = if repeat && fills { Some(length_secs(path, track, cancel)?) } else { None };
+        let period_secs = if clip.sound.repeat && fills { Some(length_secs(path, track, cancel)?) } else { None };
         let period_secs = period_secs.filter(|p| *p > 0.0);
         let mut sound = of(path.clone(), Source::File { reader: Box::new(reader), mono }, period_secs);
         if clip.video.is_none() {
-            sound.alone_secs = ends_early(&mut super::source::Source::open(path)?);
+            sound.alone_secs = Ends::of(&mut super::source::Source::open(path)?).whole_secs;
         }
         Ok(Some(sound))
+    }
+
+    /// Changes how far the sound is shifted and how loud it is, from the next [`seek`](Self::seek) on. Whether it is
+    /// repeated stays as it was opened.
+    pub(super) fn set_edit(&mut self, SoundEdit { offset_secs, gain_db, repeat: _ }: SoundEdit) {
+        self.offset_secs =
+            if offset_secs.is_finite() { offset_secs.clamp(-MOST_OFFSET_SECS, MOST_OFFSET_SECS) } else { 0.0 };
+        let gain_db = if gain_db.is_finite() { gain_db.clamp(-MOST_GAIN_DB, MOST_GAIN_DB) } else { 0.0 };
+        self.gain = (gain_db != 0.0).then(|| 10f64.powf(gain_db / 20.0) as f32);
+    }
+
+    /// Whether it goes on for as long as anyone listens.
+    pub(super) fn is_endless(&self) -> bool {
+        self.period_secs.is_some() || matches!(self.source, Source::Noise { .. })
     }
 
     /// The file the sound comes from; for noise, the picture's.
@@ -208,9 +228,37 @@ impl Soundtrack {
     }
 }
 
+/// A track of a file as it was when it was counted.
+#[derive(PartialEq)]
+struct Counted {
+    path: PathBuf,
+    track: Option<usize>,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+/// The newest lengths that were counted: one clip's sound is opened by the player, the model and the lanes, and anew at
+/// every change.
+static LENGTHS: Mutex<VecDeque<(Counted, f64)>> = Mutex::new(VecDeque::new());
+const MOST_LENGTHS: usize = 16;
+
 /// How long a file's sound is, counted at one rate whoever asks, in whole milliseconds, so that every rate repeats it at
-/// the same times.
+/// the same times. Counted once while the file stays as it is.
 fn length_secs(path: &Path, track: Option<usize>, cancel: &dyn Fn() -> bool) -> Result<f64, MediaError> {
+    let about = std::fs::metadata(path).map_err(|e| MediaError::io(path, &e))?;
+    let of = Counted { path: path.to_owned(), track, bytes: about.len(), modified: about.modified().ok() };
+    let lengths = || LENGTHS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, secs)) = lengths().iter().find(|(counted, _)| *counted == of) {
+        return Ok(*secs);
+    }
+    let secs = count_secs(path, track, cancel)?;
+    let mut lengths = lengths();
+    lengths.push_front((of, secs));
+    lengths.truncate(MOST_LENGTHS);
+    Ok(secs)
+}
+
+fn count_secs(path: &Path, track: Option<usize>, cancel: &dyn Fn() -> bool) -> Result<f64, MediaError> {
     let mut reader = AudioReader::open(path, track, SAMPLE_RATE, 1)?;
     let mut end = 0;
     while let Some(chunk) = reader.next_chunk()? {

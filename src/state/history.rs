@@ -2,6 +2,7 @@
 //! cases are kept. Knows nothing of how a case is played or asked.
 
 use super::State;
+use crate::clip::{AudioSource, SoundEdit};
 use crate::command::{Case, Command};
 use crate::prompt::Draft;
 
@@ -18,7 +19,8 @@ enum Topic {
     Question,
     Options,
     Context,
-    SoundEdit,
+    SoundOffset,
+    SoundGain,
     /// Never the same as the one before.
     Step,
 }
@@ -58,16 +60,33 @@ impl State {
                 topic
             }
             Command::SetAudio(audio) => {
+                let same = match (&case.audio, audio) {
+                    (AudioSource::File { path: a, .. }, AudioSource::File { path: b, .. }) => a == b,
+                    (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+                };
                 case.audio.clone_from(audio);
+                if !same {
+                    // What was done to one sound is not done to another: the original is the original.
+                    case.sound = SoundEdit::default();
+                }
                 Topic::Step
             }
             Command::SetSound(sound) => {
+                let topic = match (case.sound, *sound) {
+                    (a, b) if a.repeat != b.repeat => Topic::Step,
+                    (a, b) if a.gain_db != b.gain_db => Topic::SoundGain,
+                    _ => Topic::SoundOffset,
+                };
                 case.sound = *sound;
-                Topic::SoundEdit
+                topic
             }
             Command::SetFrames(frames) => {
                 case.frames = *frames;
                 Topic::Step
+            }
+            Command::UseSelection => {
+                let Some(span) = self.selection.map(|s| s.span) else { return };
+                return self.perform_edit(&Command::UsePart(Some(span)));
             }
             Command::UsePart(part) => {
                 (case.start_secs, case.end_secs) = (part.map(|p| p.start_secs), part.map(|p| p.end_secs));
@@ -117,6 +136,7 @@ impl State {
         let clip = &mut self.clip;
         let heard = |c: &crate::clip::ClipSpec| (c.audio.clone(), c.sound, c.start_secs, c.end_secs);
         let before = heard(clip);
+        let another = clip.audio != case.audio;
         self.draft = case.draft;
         clip.audio = case.audio;
         clip.sound = case.sound;
@@ -125,9 +145,12 @@ impl State {
         clip.end_secs = case.end_secs;
         if heard(clip) != before {
             self.sound_id += 1;
-            self.lanes = None;
-            self.outlines = [None, None];
-            self.spectrum = None;
+            if another {
+                // Else what there is stands until what was made of it is there.
+                self.lanes = None;
+                self.outlines = [None, None];
+                self.spectrum = None;
+            }
             self.lanes_pending = true;
         }
     }

@@ -98,7 +98,7 @@ impl State {
         let video = self.clip.video.is_some();
         match condition {
             Condition::SoundRemoved if video => case.audio = AudioSource::None,
-            Condition::Noise if video => case.audio = AudioSource::Noise { seed: 0, level_db: -20 },
+            Condition::Noise if video => case.audio = AudioSource::NOISE,
             Condition::FramesBlack => case.frames = FrameEdit::Black,
             Condition::FramesShuffled => case.frames = FrameEdit::Shuffle { seed: 0 },
             Condition::MisleadingCaption => case.draft.caption = wrong,
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::clip::ClipSpec;
     use crate::command::Command;
-    use crate::event::FileFacts;
+    use crate::event::{FileFacts, Tracks};
 
     #[test]
     fn every_condition_is_one_change_away_from_the_aligned_clip() {
@@ -152,7 +152,7 @@ mod tests {
             path: "a.mp4".into(),
             picture: true,
             sound: true,
-            tracks: vec!["aac".into()],
+            tracks: Tracks { about: vec!["aac".into()], played: 0 },
             still: false,
             summary: String::new(),
         });

@@ -20,6 +20,17 @@ pub struct Selection {
     pub looping: bool,
 }
 
+/// The shortest part of the time axis that is shown, in seconds.
+const SHORTEST_VIEW_SECS: f64 = 0.05;
+
+/// The part of an axis of `end_secs` that shows `span` as well as it can be; `None` for all of it.
+pub fn fit_time(span: Span, end_secs: f64) -> Option<Span> {
+    let length = span.duration_secs().clamp(SHORTEST_VIEW_SECS.min(end_secs), end_secs);
+    let middle = f64::midpoint(span.start_secs, span.end_secs);
+    let start = (middle - length / 2.0).clamp(0.0, (end_secs - length).max(0.0));
+    (length < end_secs * 0.999).then(|| Span::new(start, start + length))
+}
+
 /// The next speed of [`SPEEDS`] above or below one.
 pub fn step_speed(speed: f64, up: bool) -> f64 {
     let speed = speed.abs();
@@ -58,7 +69,11 @@ impl State {
         let end = self.duration_secs().unwrap_or(0.0);
         let now = self.selection.map(|s| s.span);
         match command {
-            Command::StepSpeed(up) => self.playback.chosen_speed = step_speed(self.playback.chosen_speed, *up),
+            Command::StepSpeed(up) => {
+                // From what runs, where L or J made it faster.
+                let running = Some(self.playback.speed.abs()).filter(|_| self.playback.playing);
+                self.playback.chosen_speed = step_speed(running.unwrap_or(self.playback.chosen_speed), *up);
+            }
             Command::SetSpeed(speed) => self.playback.chosen_speed = speed.abs().clamp(SPEEDS[0], FASTEST),
             Command::SelectFrom => {
                 let until = now.map(|s| s.end_secs).filter(|e| *e > at + SHORTEST_SECS).unwrap_or(end);
@@ -74,7 +89,44 @@ impl State {
                     selection.looping = !selection.looping;
                 }
             }
+            Command::ZoomTime(closer) => self.zoom_time(*closer),
+            Command::ShowAllTime => self.view.timeline = None,
+            Command::ShowSelection => {
+                if let Some(span) = now {
+                    let margin = span.duration_secs() * 0.05;
+                    let start = (span.start_secs - margin).max(0.0);
+                    self.show_time(Span::new(start, (span.end_secs + margin).min(end)));
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// Shows half as much of the time axis, or twice as much; the playhead stays where it is on screen.
+    fn zoom_time(&mut self, closer: bool) {
+        let Some(end) = self.duration_secs().filter(|end| *end > 0.0) else { return };
+        let view = self.view.timeline.unwrap_or(Span::new(0.0, end));
+        let at = self.playback.position_secs;
+        let around = if view.contains(at) { at } else { f64::midpoint(view.start_secs, view.end_secs) };
+        let factor = if closer { 0.5 } else { 2.0 };
+        let span = |t: f64| around + (t - around) * factor;
+        self.show_time(Span::new(span(view.start_secs), span(view.end_secs)));
+    }
+
+    /// Shows a part of the time axis, moved to where there is something and no shorter than can be told apart.
+    pub fn show_time(&mut self, span: Span) {
+        self.view.timeline = fit_time(span, self.duration_secs().unwrap_or(0.0));
+    }
+
+    /// While time runs, the part of the axis that is shown goes on with it, page by page. Not while a hand moves.
+    pub fn follow_time(&mut self, before_secs: f64) {
+        let Some(view) = self.view.timeline else { return };
+        let at = self.playback.position_secs;
+        // Who looks at another part on purpose stays there.
+        if self.playback.playing && view.contains(before_secs) && !view.contains(at) {
+            let length = view.duration_secs();
+            let start = if at > before_secs { at } else { at - length };
+            self.show_time(Span::new(start, start + length));
         }
     }
 

@@ -113,7 +113,7 @@ fn answer_card(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         let line = RichText::new(stage_line(run, state.now_secs)).small().color(theme::WEAK);
         ui.add(egui::Label::new(line).wrap());
         if state.changed_since_asked() {
-            let hint = "Words, sound or picture have changed since: ask again";
+            let hint = "Words, sound, picture or model have changed since: ask again";
             ui.label(RichText::new(hint).small().color(theme::ACCENT));
         }
         ScrollArea::vertical().id_salt("answer").max_height(150.0).stick_to_bottom(run.running()).show(ui, |ui| {

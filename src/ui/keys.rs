@@ -3,7 +3,7 @@
 use egui::{Context, Event, Ui};
 
 use super::theme;
-use crate::command::{Chord, Command, Key, SHORTCUTS};
+use crate::command::{ACTIONS, Action, Chord, Command, GESTURES, Group, Key};
 use crate::state::State;
 
 fn egui_key(key: Key) -> egui::Key {
@@ -11,6 +11,14 @@ fn egui_key(key: Key) -> egui::Key {
         Key::Space => egui::Key::Space,
         Key::Left => egui::Key::ArrowLeft,
         Key::Right => egui::Key::ArrowRight,
+        Key::Up => egui::Key::ArrowUp,
+        Key::Down => egui::Key::ArrowDown,
+        Key::Plus => egui::Key::Plus,
+        Key::Minus => egui::Key::Minus,
+        Key::Zero => egui::Key::Num0,
+        Key::A => egui::Key::A,
+        Key::R => egui::Key::R,
+        Key::Y => egui::Key::Y,
         Key::Comma => egui::Key::Comma,
         Key::Period => egui::Key::Period,
         Key::Home => egui::Key::Home,
@@ -44,30 +52,35 @@ fn character(key: Key) -> Option<&'static str> {
         Key::Question => Some("?"),
         Key::OpenBracket => Some("["),
         Key::CloseBracket => Some("]"),
+        Key::Plus => Some("+"),
         _ => None,
     }
 }
 
-/// Whether a chord was pressed in this frame, by the modifiers of the very key event: they may have been released since.
-fn pressed(ctx: &Context, chord: Chord) -> bool {
+/// How often a chord was pressed in this frame, by the modifiers of the very key events: they may have been released
+/// since. Where a key that is held does not do it again and again, only the first of them counts.
+fn pressed(ctx: &Context, chord: Chord, repeats: bool) -> usize {
     let wanted = egui_key(chord.key);
+    let is_text = |event: &Event| matches!(event, Event::Text(text) if character(chord.key) == Some(text));
     ctx.input_mut(|i| {
-        let found = i.events.iter().position(|event| match event {
-            // Only the character counts, as text or as the key of that name.
-            Event::Text(text) => character(chord.key) == Some(text),
-            Event::Key { key, pressed: true, .. } if character(chord.key).is_some() => *key == wanted,
-            // A key that is held does once what it does for as long as it is held.
-            Event::Key { key: egui::Key::B, repeat: true, .. } => false,
-            Event::Key { key, pressed: true, modifiers, .. } => {
-                *key == wanted && modifiers.shift == chord.shift && modifiers.command == chord.ctrl && !modifiers.alt
-            }
-            _ => false,
+        let mut times = 0;
+        let mut held = false;
+        let mut keys = 0;
+        i.events.retain(|event| {
+            let Event::Key { key, pressed: true, repeat, modifiers, .. } = event else { return true };
+            // Of a key with its own character, only the character counts.
+            let shift = modifiers.shift == chord.shift || character(chord.key).is_some();
+            let meant = *key == wanted && shift && modifiers.command == chord.ctrl && !modifiers.alt;
+            held |= *repeat;
+            keys += usize::from(meant);
+            times += usize::from(meant && (repeats || !*repeat));
+            !meant
         });
-        let Some(at) = found else { return false };
-        i.events.remove(at);
-        // A key and its text come as two events of one frame: one press is one command.
-        i.events.retain(|e| !matches!(e, Event::Text(text) if character(chord.key) == Some(text)));
-        true
+        // A key and its text come as two events of one frame: one press is one command. Some layouts have the character
+        // on another key.
+        let texts = i.events.iter().filter(|event| is_text(event)).count();
+        i.events.retain(|event| !is_text(event));
+        times + if repeats || !held { texts.saturating_sub(keys) } else { 0 }
     })
 }
 
@@ -76,53 +89,85 @@ fn pressed(ctx: &Context, chord: Chord) -> bool {
 pub fn commands(ctx: &Context, state: &State) -> Vec<Command> {
     let typing = ctx.text_edit_focused();
     let released = state.playback.own_sound && !ctx.input(|i| i.key_down(egui::Key::B));
-    // A button that has the focus is pressed by Space or Return itself.
     let focused = ctx.memory(|m| m.focused().is_some());
     // A menu that is open closes itself, and nothing else with it.
     let menu = egui::Popup::is_any_open(ctx);
-    SHORTCUTS
-        .iter()
-        .filter(|s| s.chord.in_text || !typing)
-        .filter(|s| !(focused && !s.chord.ctrl && s.chord.key == Key::Space))
-        .filter(|s| !(menu && s.chord.key == Key::Escape))
-        .filter(|s| pressed(ctx, s.chord))
-        .map(|s| (s.command)())
-        .chain(released.then_some(Command::HearOwnSound(false)))
-        .collect()
+    // What lies over the window has the keys.
+    let covered = state.models.open || state.key_sheet || state.palette || state.exports.asked.is_some();
+    let is_arrow = |key| matches!(key, Key::Left | Key::Right | Key::Up | Key::Down);
+    let mut commands = Vec::new();
+    for Action { keys, command, .. } in ACTIONS {
+        let Some((chord, _)) = keys else { continue };
+        let command = command();
+        // A button that has the focus is pressed by Space, a slider moved by the arrows.
+        let taken = focused && !chord.ctrl && !chord.shift && (chord.key == Key::Space || is_arrow(chord.key));
+        let typed = typing && !chord.in_text;
+        let closes_menu = menu && chord.key == Key::Escape;
+        if !(typed || taken || closes_menu || covered && !command.reaches_under_sheets()) {
+            let times = pressed(ctx, *chord, command.repeats());
+            commands.extend(std::iter::repeat_n(command, times));
+        }
+    }
+    commands.extend(released.then_some(Command::HearOwnSound(false)));
+    commands
 }
 
-/// The sheet of all keys; returns whether it was closed.
+/// The sheet of all keys and of what hands do elsewhere; returns whether it was closed.
 pub fn sheet(ui: &Ui) -> bool {
+    let room = ui.ctx().content_rect().size();
     let modal = egui::Modal::new(egui::Id::unique("key sheet"))
         .backdrop_color(egui::Color32::from_black_alpha(150))
         .frame(theme::card().inner_margin(20).stroke(egui::Stroke::new(1.0, theme::LINE)))
         .show(ui.ctx(), |ui| {
-            ui.set_width(820.0);
-            ui.spacing_mut().interact_size.y = 16.0;
-            ui.heading("Keys");
-            ui.add_space(6.0);
-            // Two halves beside each other: the sheet fits the smallest window.
-            let half = SHORTCUTS.len().div_ceil(2);
-            egui::Grid::new("keys").num_columns(4).spacing([18.0, 7.0]).show(ui, |ui| {
-                for row in 0..half {
-                    for shortcut in [row, row + half].into_iter().filter_map(|i| SHORTCUTS.get(i)) {
-                        ui.label(egui::RichText::new(shortcut.keys).monospace().color(theme::STRONG));
-                        ui.label(shortcut.label);
-                    }
-                    ui.end_row();
-                }
-            });
-            ui.add_space(8.0);
-            ui.label(
-                egui::RichText::new(
-                    "Timeline: click or drag to seek, Shift+drag to select, wheel to zoom, Shift+wheel to pan. \
-                     Answer: point at a token for its maps, click to keep them.",
-                )
-                .small()
-                .color(theme::WEAK),
-            );
-            ui.add_space(6.0);
-            ui.button("Close").clicked()
+            ui.set_width((room.x - 80.0).min(1_120.0));
+            ui.horizontal(|ui| {
+                ui.heading("Keys");
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| ui.button("Close").clicked())
+                    .inner
+            })
+            .inner
+                | egui::ScrollArea::vertical()
+                    .max_height(room.y - 130.0)
+                    .show(ui, |ui| {
+                        ui.columns(3, |columns| {
+                            for (column, groups) in columns.iter_mut().zip(COLUMNS) {
+                                for group in groups {
+                                    list(column, *group);
+                                }
+                            }
+                        });
+                        false
+                    })
+                    .inner
         });
     modal.inner || modal.should_close()
+}
+
+/// The groups beside each other, about equally long.
+const COLUMNS: [&[Group]; 3] =
+    [&[Group::Playing, Group::Asking], &[Group::Time, Group::Window], &[Group::Sound, Group::Picture]];
+
+/// One group: its keys, then its gestures, then what only the palette has keys for.
+fn list(ui: &mut Ui, group: Group) {
+    ui.add_space(8.0);
+    ui.label(egui::RichText::new(group.name()).font(theme::semibold(12.5)).color(theme::STRONG));
+    ui.add_space(2.0);
+    ui.spacing_mut().interact_size.y = 14.0;
+    egui::Grid::new(group.name()).num_columns(2).spacing([12.0, 4.0]).show(ui, |ui| {
+        let mut line = |keys: &str, color, label: &str| {
+            ui.label(egui::RichText::new(keys).size(11.5).color(color));
+            ui.label(egui::RichText::new(label).size(11.5));
+            ui.end_row();
+        };
+        let actions = || ACTIONS.iter().filter(|a| a.group == group);
+        for (keys, label) in actions().filter_map(|a| Some((a.keys?.1, a.label))) {
+            line(keys, theme::STRONG, label);
+        }
+        for (_, hand, label) in GESTURES.iter().filter(|(g, ..)| *g == group) {
+            line(hand, theme::TEXT, label);
+        }
+        for action in actions().filter(|a| a.keys.is_none()) {
+            line("Ctrl+K", theme::WEAK, action.label);
+        }
+    });
 }

@@ -16,7 +16,7 @@ use crate::gpu::colormap::{ColorMap, Modality};
 use crate::gpu::strip::{Background, heat_columns, image_columns, wave_columns};
 use crate::gpu::{StripFrame, StripRenderer, callback};
 use crate::spectrum::Spectrum;
-use crate::state::{Media, Shown, State};
+use crate::state::{Media, Shown, State, fit_time};
 use crate::time::Span;
 
 /// Width of the names at the left.
@@ -28,8 +28,6 @@ const GAP: f32 = 4.0;
 const FOLDED: f32 = 9.0;
 /// Width from which on an empty stretch says why it is empty.
 const ROOM_FOR_A_HINT: f32 = 180.0;
-/// The shortest visible span in seconds.
-const SHORTEST: f64 = 0.05;
 
 /// Views longer than this are drawn from the outline of the whole sound, shorter ones from its samples.
 const CLOSE_SECS: f64 = 40.0;
@@ -288,6 +286,9 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     }
     let columns = ((width * ui.ctx().pixels_per_point()).round() as usize).clamp(1, StripRenderer::MAX_COLUMNS);
     let shown = state.shown().filter(|_| state.view.heat);
+    // A map of other frames, or of another sound, does not belong on these.
+    let seen = shown.as_ref().filter(|_| state.picture_as_asked());
+    let heard = shown.as_ref().filter(|_| state.sound_as_asked());
     let map = ColorMap::ALL[state.view.map.min(ColorMap::ALL.len() - 1)];
     let strip = |background, heat: Vec<f32>, scale, opacity| StripFrame {
         columns,
@@ -303,15 +304,15 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     let hint = |rect: Rect, text: &str| {
         ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), theme::WEAK);
     };
-    if let Some((shown, video)) = shown.as_ref().zip(rows.open(Lane::Video)) {
+    if let Some((shown, video)) = seen.zip(rows.open(Lane::Video)) {
         let mass = step_mass(shown);
         let scale = mass.iter().copied().fold(0.0, f32::max);
         let heat = heat_columns(&mass, step_spans(shown, full.end_secs).into_iter(), view, columns);
         callback::lane(ui, video, 0, strip(Background::Heat, heat, scale, 1.0));
     }
     cache.update(state, view, columns);
-    let heat = shown.as_ref().map(|s| sound_heat(s, view, columns)).unwrap_or_default();
-    let scale = shown.as_ref().map_or(0.0, |s| s.audio_scale);
+    let heat = heard.map(|s| sound_heat(s, view, columns)).unwrap_or_default();
+    let scale = heard.map_or(0.0, |s| s.audio_scale);
     if let Some(wave) = rows.open(Lane::Sound)
         && (state.lanes.is_some() || state.outlines[0].is_some())
     {
@@ -340,12 +341,17 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
         }
     }
     if let Some(video) = rows.open(Lane::Video) {
-        if shown.is_none() {
-            let why =
-                if state.view.heat { "Attention over time appears with an answer" } else { "Heat maps are hidden" };
+        if seen.is_none() {
+            let why = match (state.view.heat, shown.is_some()) {
+                (false, _) => "Heat maps are hidden",
+                (true, true) => "The answer is about other frames: ask again",
+                (true, false) => "Attention over time appears with an answer",
+            };
             hint(video, why);
         }
-        model_frames(ui, state, video, view, &x_of);
+        if state.picture_as_asked() {
+            model_frames(ui, state, video, view, &x_of);
+        }
     }
     selection::dim_unused(ui, state, area, x0, &x_of);
     if let Some(selected) = state.selection {
@@ -360,6 +366,7 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     }
     let axis = Axis { full, view, x0, x_of: &x_of, t_of: &t_of };
     hold(ui, &response, state, &axis, &mut cache.held, commands);
+    selection::handles(ui, state, area, x0, RULER, &x_of, commands);
     selection::menu(&response, state, full, commands);
     look(ui, &response, state, &axis, commands);
 }
@@ -459,7 +466,10 @@ fn hold(
         return;
     };
     let t = (axis.t_of)(at.x.max(axis.x0)).clamp(axis.full.start_secs, axis.full.end_secs);
-    if response.clicked_by(PointerButton::Primary) {
+    let ruler = at.y < response.rect.top() + RULER;
+    if response.double_clicked_by(PointerButton::Primary) && ruler {
+        commands.push(Command::ShowAllTime);
+    } else if response.clicked_by(PointerButton::Primary) {
         commands.push(Command::Seek(t));
     } else if response.drag_started_by(PointerButton::Primary) {
         // Where the button went down, not where the pointer is by now.
@@ -506,7 +516,7 @@ fn look(ui: &Ui, response: &egui::Response, state: &State, axis: &Axis<'_>, comm
     if scroll.y != 0.0 {
         let around = t_of(at.x.max(x0));
         let factor = f64::from((-scroll.y * 0.004).exp());
-        let new = (length * factor).clamp(SHORTEST.min(full.duration_secs()), full.duration_secs());
+        let new = fit_time(Span::new(0.0, length * factor), full.end_secs).map_or(full.end_secs, |s| s.duration_secs());
         let left = (around - view.start_secs) / length.max(1e-9);
         next = Span::new(around - left * new, around + (1.0 - left) * new);
     }
@@ -514,10 +524,7 @@ fn look(ui: &Ui, response: &egui::Response, state: &State, axis: &Axis<'_>, comm
         let by = -f64::from(scroll.x / response.rect.width()) * length;
         next = Span::new(next.start_secs + by, next.end_secs + by);
     }
-    let length = next.duration_secs();
-    let start = next.start_secs.clamp(full.start_secs, (full.end_secs - length).max(full.start_secs));
-    let whole = length >= full.duration_secs() * 0.999;
-    let timeline = (!whole).then(|| Span::new(start, start + length));
+    let timeline = fit_time(next, full.end_secs);
     if timeline != state.view.timeline {
         commands.push(Command::SetView(Box::new(crate::settings::View { timeline, ..state.view })));
     }

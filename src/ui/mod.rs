@@ -9,6 +9,7 @@ mod icons;
 mod keys;
 pub mod lanes;
 mod notices;
+mod palette;
 mod picker;
 pub mod player;
 mod saw;
@@ -40,6 +41,8 @@ pub struct Scene {
 pub struct Memory {
     lanes: lanes::Cache,
     saw: saw::Cache,
+    palette: palette::Search,
+    screen: player::Screen,
 }
 
 /// Draws everything and returns what the user wants, in order.
@@ -54,6 +57,7 @@ pub fn show(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory) -> V
             export::strip(ui, state, &mut commands);
             notices::show(ui, state, &mut commands);
             view(ui, state, scene, memory, &mut commands);
+            player::over_picture(ui, state, &mut memory.screen, &mut commands);
         });
     } else {
         windowed(ui, state, scene, memory, &mut commands);
@@ -65,6 +69,7 @@ pub fn show(ui: &mut Ui, state: &State, scene: &Scene, memory: &mut Memory) -> V
         commands.push(Command::ToggleKeySheet);
     }
     export::ask(ui, state, &mut commands);
+    palette::show(ui, state, &mut memory.palette, &mut commands);
     player::drag_hint(ui, state);
     commands
 }

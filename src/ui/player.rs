@@ -49,7 +49,8 @@ pub fn overlay_style(view: &View) -> OverlayStyle {
 
 /// The heat map that belongs to the frame on screen, and a line that says which grid step it is.
 pub fn overlay(state: &State) -> Option<(OverlayFrame, String)> {
-    let shown = state.shown().filter(|_| state.view.heat)?;
+    // A map of other frames does not belong on these.
+    let shown = state.shown().filter(|_| state.view.heat && state.picture_as_asked())?;
     let (grid, weights) = shown.provenance.videos.first().zip(shown.map.videos.first())?;
     // One frame for all time stands for whatever time it is.
     let one = matches!(state.clip.frames, FrameEdit::Black | FrameEdit::Freeze);
@@ -58,8 +59,9 @@ pub fn overlay(state: &State) -> Option<(OverlayFrame, String)> {
     let cells = grid.rows * grid.cols;
     let weights = weights.get(step * cells..(step + 1) * cells)?.to_vec();
     let s = &grid.steps[step];
+    let before = if state.changed_since_asked() { "Before the change   " } else { "" };
     let caption = format!(
-        "Step {} of {}   frames at {:.2} s and {:.2} s   model time {:.1}–{:.1} s   {} × {} tokens",
+        "{before}Step {} of {}   frames at {:.2} s and {:.2} s   model time {:.1}–{:.1} s   {} × {} tokens",
         step + 1,
         grid.steps.len(),
         s.pts_secs[0],
@@ -105,7 +107,8 @@ fn show_frame(ui: &mut Ui, rect: Rect, state: &State, frame: &Arc<dyn Planes>, c
     let response = ui.interact(rect, ui.scope_id().with("picture"), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Video picture"));
     if response.double_clicked() {
-        commands.push(Command::ToggleFullscreen);
+        // The first click of the two is taken back.
+        commands.extend([Command::TogglePlay, Command::ToggleFullscreen]);
     } else if response.clicked() {
         commands.push(Command::TogglePlay);
     }
@@ -267,12 +270,70 @@ fn speed_button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
 fn loop_button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let Some(selection) = state.selection else { return };
     let label = if selection.looping { "Do not loop the selection" } else { "Loop the selection" };
-    let response = icons::button(ui, Icon::Loop, label, None, true);
+    let response = icons::button(ui, Icon::Loop, label, keys_of(&Command::ToggleLoop), true);
     if selection.looping {
         icons::paint(ui.painter(), Icon::Loop, response.rect.shrink(7.0), theme::ACCENT);
     }
     if response.clicked() {
         commands.push(Command::ToggleLoop);
+    }
+}
+
+/// What full screen shows of the transport bar: nothing while the pointer rests.
+#[derive(Default)]
+pub struct Screen {
+    /// When the pointer moved last.
+    moved_secs: f64,
+}
+
+/// How long the pointer and the bar stay after the pointer moved, in seconds.
+const STAYS_SECS: f64 = 2.0;
+
+/// The transport bar over a picture that fills the screen, and a line of time above it. They leave with the pointer.
+pub fn over_picture(ui: &mut Ui, state: &State, screen: &mut Screen, commands: &mut Vec<Command>) {
+    let now = ui.ctx().input(|i| i.time);
+    if ui.ctx().input(|i| i.pointer.is_moving() || i.pointer.any_down()) {
+        screen.moved_secs = now;
+    }
+    let whole = ui.ctx().content_rect();
+    let bar = Rect::from_min_max(whole.left_bottom() - Vec2::new(0.0, 62.0), whole.max);
+    let near = ui.ctx().pointer_hover_pos().is_some_and(|at| bar.contains(at));
+    let left = STAYS_SECS - (now - screen.moved_secs);
+    if left <= 0.0 && !near && !egui::Popup::is_any_open(ui.ctx()) {
+        ui.ctx().set_cursor_icon(egui::CursorIcon::None);
+        return;
+    }
+    ui.ctx().request_repaint_after(std::time::Duration::from_secs_f64(left.max(0.1)));
+    egui::Area::new(egui::Id::unique("transport over the picture")).fixed_pos(bar.min).order(egui::Order::Middle).show(
+        ui.ctx(),
+        |ui| {
+            ui.set_min_size(bar.size());
+            ui.painter().rect_filled(bar, 0, Color32::from_black_alpha(190));
+            let line = Rect::from_min_size(bar.min + Vec2::new(14.0, 6.0), Vec2::new(bar.width() - 28.0, 14.0));
+            time_line(ui, line, state, commands);
+            let row = Rect::from_min_max(bar.min + Vec2::new(14.0, 22.0), bar.max - Vec2::new(14.0, 2.0));
+            ui.scope_builder(egui::UiBuilder::new().max_rect(row), |ui| transport(ui, state, commands));
+        },
+    );
+}
+
+/// All of time as a line: where it is, and a place to take hold of it.
+fn time_line(ui: &Ui, rect: Rect, state: &State, commands: &mut Vec<Command>) {
+    let Some(end) = state.duration_secs().filter(|end| *end > 0.0) else { return };
+    let response = ui.interact(rect, ui.scope_id().with("time line"), Sense::click_and_drag());
+    response.widget_info(|| WidgetInfo::slider(true, state.playback.position_secs, "Time"));
+    let track = Rect::from_center_size(rect.center(), Vec2::new(rect.width(), 4.0));
+    let x = track.left() + (state.playback.position_secs / end).clamp(0.0, 1.0) as f32 * track.width();
+    ui.painter().rect_filled(track, 2, theme::LINE);
+    ui.painter().rect_filled(track.with_max_x(x), 2, theme::ACCENT);
+    ui.painter().circle_filled(egui::pos2(x, track.center().y), 6.0, theme::ACCENT);
+    if let Some(at) = response.interact_pointer_pos() {
+        let t = f64::from((at.x - track.left()) / track.width()).clamp(0.0, 1.0) * end;
+        if response.clicked() || response.drag_stopped() {
+            commands.push(Command::Seek(t));
+        } else if response.dragged() {
+            commands.push(Command::Scrub(t));
+        }
     }
 }
 

@@ -47,6 +47,77 @@ pub fn draw(ui: &Ui, selection: Selection, area: Rect, x0: f32, ruler: f32, x_of
     }
 }
 
+/// What can be done with the selection, beside it; where there is none but only a part is asked about, the way back to
+/// the whole.
+pub fn handles(
+    ui: &mut Ui,
+    state: &State,
+    area: Rect,
+    x0: f32,
+    ruler: f32,
+    x_of: &dyn Fn(f64) -> f32,
+    commands: &mut Vec<Command>,
+) {
+    let part = part_of(state);
+    let span = match (state.selection, part) {
+        (Some(selection), _) => selection.span,
+        (None, Some(part)) => Span::new(part.0, part.1.min(state.duration_secs().unwrap_or(part.1))),
+        (None, None) => return,
+    };
+    let used = part.is_some_and(|part| part == (span.start_secs, span.end_secs));
+    let [from, to] = [span.start_secs, span.end_secs].map(|t| x_of(t).clamp(x0, area.right()));
+    let wide = if state.selection.is_some() { WIDE } else { WIDE_ALONE };
+    // After the selection, before it, or on it: wherever there is room.
+    let left = if to + wide < area.right() {
+        to + 4.0
+    } else if from - wide > x0 {
+        from - wide
+    } else {
+        (to - wide - 4.0).max(x0)
+    };
+    let row = Rect::from_min_size(Pos2::new(left, area.top()), Vec2::new(wide, ruler - 2.0));
+    ui.painter().rect_filled(row, 4, theme::PANEL);
+    ui.painter().rect_stroke(row, 4, Stroke::new(1.0, theme::LINE), egui::StrokeKind::Inside);
+    let mut x = row.left();
+    let mut button = |text: &str, name: &str, width: f32, on: bool| {
+        let rect = Rect::from_min_size(Pos2::new(x, row.top()), Vec2::new(width, row.height()));
+        x += width;
+        let response = ui.interact(rect, ui.scope_id().with(name), egui::Sense::click());
+        response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
+        let color = match (on, response.hovered() || response.has_focus()) {
+            (true, _) => theme::ACCENT,
+            (false, true) => theme::STRONG,
+            (false, false) => theme::TEXT,
+        };
+        ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), color);
+        response.on_hover_text(name).clicked()
+    };
+    if let Some(selection) = state.selection {
+        if button("Loop", "Loop the selection, or not  (R)", 40.0, selection.looping) {
+            commands.push(Command::ToggleLoop);
+        }
+        if !used && button("Ask about it", "Ask about the selection only  (A)", 84.0, false) {
+            commands.push(Command::UseSelection);
+        }
+    }
+    if (used || state.selection.is_none()) && button("Whole clip", "Ask about the whole clip  (Shift+A)", 84.0, used) {
+        commands.push(Command::UsePart(None));
+    }
+    if state.selection.is_some() && button("✕", "Clear the selection  (X)", 22.0, false) {
+        commands.push(Command::Select(None));
+    }
+}
+
+/// Width of the handles, with a selection and without one.
+const WIDE: f32 = 146.0;
+const WIDE_ALONE: f32 = 84.0;
+
+/// The part that is asked about, in seconds; `None` for the whole clip.
+fn part_of(state: &State) -> Option<(f64, f64)> {
+    let (start, end) = (state.clip.start_secs, state.clip.end_secs);
+    (start.is_some() || end.is_some()).then(|| (start.unwrap_or(0.0), end.unwrap_or(f64::INFINITY)))
+}
+
 /// Dims what the model is not asked about.
 pub fn dim_unused(ui: &Ui, state: &State, area: Rect, x0: f32, x_of: &dyn Fn(f64) -> f32) {
     let dim = |from: f32, to: f32| {
@@ -90,35 +161,35 @@ pub fn cursor(ui: &Ui, state: &State, x: f32, x_of: &dyn Fn(f64) -> f32) {
 pub fn menu(response: &Response, state: &State, full: Span, commands: &mut Vec<Command>) {
     response.context_menu(|ui| {
         ui.set_min_width(210.0);
+        let part = part_of(state);
+        let mut whole = |ui: &mut Ui| {
+            if part.is_some() && ui.button("Ask about the whole clip  (Shift+A)").clicked() {
+                commands.push(Command::UsePart(None));
+                ui.close();
+            }
+        };
+        whole(ui);
         let Some(selection) = state.selection else {
             if ui.button("Select all").clicked() {
                 commands.push(Command::Select(Some(full)));
             }
-            if ui.button("Select from here on  (I)").clicked() {
+            if ui.button("Select from the playhead on  (I)").clicked() {
                 commands.push(Command::SelectFrom);
             }
             return;
         };
         let span = selection.span;
         let mut looping = selection.looping;
-        if ui.checkbox(&mut looping, "Loop the selection").clicked() {
+        if ui.checkbox(&mut looping, "Loop the selection  (R)").clicked() {
             commands.push(Command::ToggleLoop);
         }
-        let part = state.clip.start_secs.is_some() || state.clip.end_secs.is_some();
-        let used = (state.clip.start_secs, state.clip.end_secs) == (Some(span.start_secs), Some(span.end_secs));
-        if !used && ui.button("Ask about this part only").clicked() {
-            commands.push(Command::UsePart(Some(span)));
-            ui.close();
-        }
-        if part && ui.button("Ask about the whole clip").clicked() {
-            commands.push(Command::UsePart(None));
+        let used = part == Some((span.start_secs, span.end_secs));
+        if !used && ui.button("Ask about this part only  (A)").clicked() {
+            commands.push(Command::UseSelection);
             ui.close();
         }
         if ui.button("Zoom to the selection").clicked() {
-            let margin = span.duration_secs() * 0.05;
-            let start = (span.start_secs - margin).max(full.start_secs);
-            let timeline = Some(Span::new(start, (span.end_secs + margin).min(full.end_secs)));
-            commands.push(Command::SetView(Box::new(crate::settings::View { timeline, ..state.view })));
+            commands.push(Command::ShowSelection);
             ui.close();
         }
         if ui.button("Go to its start").clicked() {

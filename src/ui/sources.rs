@@ -1,7 +1,7 @@
 //! Where sound and frames come from and what is done to them: the choice in the transport bar, its details, and the
 //! badges on the picture that say so. Knows nothing of files or decoding.
 
-use egui::{Button, DragValue, Popup, PopupCloseBehavior, Rect, RichText, Ui, Vec2};
+use egui::{Button, Color32, DragValue, Popup, PopupCloseBehavior, Rect, RichText, Ui, Vec2};
 
 use super::icons::{self, Icon};
 use super::{player, theme};
@@ -11,8 +11,6 @@ use crate::event::FileUse;
 use crate::gpu::colormap::Modality;
 use crate::state::{Media, State, file_name, sound_file};
 
-/// Noise as loud as speech.
-const NOISE_DB: i32 = -20;
 /// How far a sound can be moved, in seconds.
 const FARTHEST_SECS: f64 = 3_600.0;
 /// How much louder or quieter a sound can be made, in decibels.
@@ -20,28 +18,25 @@ const MOST_DB: f64 = 40.0;
 
 /// Original, none, or another file; behind the last button everything else. Right to left.
 pub fn choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    let enabled = state.clip.video.is_some() && !matches!(state.media, Media::Empty | Media::Broken);
+    let open = !matches!(state.media, Media::Empty | Media::Broken);
+    // A sound alone has its own details, and no picture that another could be swapped in for.
+    let enabled = state.clip.video.is_some() && open;
     let audio = &state.clip.audio;
+    ui.spacing_mut().item_spacing.x = 3.0;
+    let frames = details_button(ui, Icon::Film, "Frames", state.clip.frames != FrameEdit::Keep, enabled);
+    let close = PopupCloseBehavior::CloseOnClickOutside;
+    Popup::from_toggle_button_response(&frames).close_behavior(close).show(|ui| frame_details(ui, state, commands));
+    let changed = state.clip.sound != SoundEdit::default() || audio.is_made_up();
+    let sound = details_button(ui, Icon::Sliders, "Sound details", changed, open);
+    Popup::from_toggle_button_response(&sound).close_behavior(close).show(|ui| sound_details(ui, state, commands));
     ui.add_enabled_ui(enabled, |ui| {
-        ui.spacing_mut().item_spacing.x = 3.0;
-        let frames = details_button(ui, Icon::Film, "Frames", state.clip.frames != FrameEdit::Keep, enabled);
-        Popup::from_toggle_button_response(&frames).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(
-            |ui| {
-                frame_details(ui, state, commands);
-            },
-        );
-        let changed = state.clip.sound != SoundEdit::default() || matches!(audio, AudioSource::Noise { .. });
-        let sound = details_button(ui, Icon::Sliders, "Sound details", changed, enabled);
-        Popup::from_toggle_button_response(&sound).close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
-            sound_details(ui, state, commands);
-        });
-        let file = sound_file(audio).map(|p| file_name(p));
-        let name = match (audio, &file) {
+        let name = match (audio, sound_file(audio)) {
             (AudioSource::Noise { .. }, _) => "Noise".to_owned(),
-            (_, Some(file)) => player::shorten(file, 16),
+            (AudioSource::Silence, _) => "Silence".to_owned(),
+            (_, Some(file)) => player::shorten(&file_name(file), 16),
             _ => "File…".to_owned(),
         };
-        let other = matches!(audio, AudioSource::File { .. } | AudioSource::Noise { .. });
+        let other = matches!(audio, AudioSource::File { .. }) || audio.is_made_up();
         let other = ui.add(Button::selectable(other, name)).on_hover_text("Hear another file's sound");
         if other.clicked() {
             commands.push(Command::Choose(FileUse::Sound));
@@ -75,12 +70,15 @@ fn heading(ui: &mut Ui, text: &str) {
 fn sound_details(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     ui.set_width(290.0);
     heading(ui, "Sound");
-    let (tracks, picture) = state.facts.as_ref().map_or((&[][..], true), |f| (&f.tracks[..], !f.still));
-    if tracks.len() > 1 {
-        for (i, about) in tracks.iter().enumerate() {
-            let now = matches!(&state.clip.audio, AudioSource::Original { track } if track.unwrap_or(0) == i);
-            if ui.radio(now, format!("Track {}: {about}", i + 1)).clicked() && !now {
-                commands.push(Command::SetAudio(AudioSource::Original { track: Some(i) }));
+    let picture = state.clip.video.is_some() && state.facts.as_ref().is_none_or(|f| !f.still);
+    if let Some((tracks, now)) = state.tracks().filter(|(tracks, _)| tracks.about.len() > 1) {
+        for (i, about) in tracks.about.iter().enumerate() {
+            if ui.radio(now == i, format!("Track {}: {about}", i + 1)).clicked() && now != i {
+                let track = Some(i);
+                commands.push(Command::SetAudio(match &state.clip.audio {
+                    AudioSource::File { path, .. } => AudioSource::File { path: path.clone(), track },
+                    _ => AudioSource::Original { track },
+                }));
             }
         }
     }
@@ -89,10 +87,16 @@ fn sound_details(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         _ => None,
     };
     ui.add_enabled_ui(picture, |ui| {
+        let silence = ui.radio(state.clip.audio == AudioSource::Silence, "Silence");
+        if silence.on_hover_text("As long as the video: the model gets sound in which nothing is heard").clicked() {
+            commands.push(Command::SetAudio(AudioSource::Silence));
+        }
         ui.horizontal(|ui| {
             let set = |seed, level_db| Command::SetAudio(AudioSource::Noise { seed, level_db });
-            if ui.radio(noise.is_some(), "Noise").on_hover_text("White, as long as the video").clicked() {
-                commands.push(set(0, NOISE_DB));
+            if ui.radio(noise.is_some(), "Noise").on_hover_text("White, as long as the video").clicked()
+                && noise.is_none()
+            {
+                commands.push(Command::SetAudio(AudioSource::NOISE));
             }
             if let Some((seed, mut level)) = noise {
                 let value = DragValue::new(&mut level).range(-120..=0).suffix(" dB");
@@ -163,23 +167,30 @@ fn frame_details(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
 }
 
 /// What is not as the file has it, as short lines.
-fn changes(state: &State) -> Vec<(Modality, String)> {
+fn changes(state: &State) -> Vec<(Color32, String)> {
     let mut lines = Vec::new();
     let clip = &state.clip;
+    if clip.start_secs.is_some() || clip.end_secs.is_some() {
+        let end = clip.end_secs.or_else(|| state.duration_secs()).unwrap_or_default();
+        let [start, end] = [clip.start_secs.unwrap_or_default(), end].map(player::clock);
+        lines.push((theme::STRONG, format!("Asked about {start} – {end}")));
+    }
+    let [video, audio] = [Modality::Video, Modality::Audio].map(theme::hue);
     match clip.frames {
         FrameEdit::Keep => {}
-        FrameEdit::Black => lines.push((Modality::Video, "Frames black".to_owned())),
-        FrameEdit::Freeze => lines.push((Modality::Video, "First frame only".to_owned())),
-        FrameEdit::Shuffle { .. } => lines.push((Modality::Video, "Frames shuffled".to_owned())),
-        FrameEdit::Reverse => lines.push((Modality::Video, "Frames reversed".to_owned())),
+        FrameEdit::Black => lines.push((video, "Frames black".to_owned())),
+        FrameEdit::Freeze => lines.push((video, "First frame only".to_owned())),
+        FrameEdit::Shuffle { .. } => lines.push((video, "Frames shuffled".to_owned())),
+        FrameEdit::Reverse => lines.push((video, "Frames reversed".to_owned())),
     }
     let own = matches!(clip.audio, AudioSource::Original { .. });
     if state.playback.own_sound && (!own || clip.sound != SoundEdit::default()) {
-        lines.push((Modality::Audio, "The video's own sound, while B is held".to_owned()));
+        lines.push((audio, "The video's own sound, while B is held".to_owned()));
         return lines;
     }
     let mut sound = match &clip.audio {
         AudioSource::Noise { level_db, .. } => vec![format!("Noise at {level_db} dB")],
+        AudioSource::Silence => vec!["Silence".to_owned()],
         AudioSource::None if state.facts.as_ref().is_some_and(|f| f.sound) => vec!["No sound".to_owned()],
         AudioSource::File { path, .. } if clip.video.is_some() => {
             vec![format!("Sound of {}", player::shorten(&file_name(path), 24))]
@@ -199,7 +210,7 @@ fn changes(state: &State) -> Vec<(Modality, String)> {
         }
     }
     if !sound.is_empty() {
-        lines.push((Modality::Audio, sound.join("  ")));
+        lines.push((audio, sound.join("  ")));
     }
     lines
 }
@@ -207,13 +218,13 @@ fn changes(state: &State) -> Vec<(Modality, String)> {
 /// Says on the picture what is not as the file has it.
 pub fn badges(ui: &Ui, state: &State, rect: Rect) {
     let mut at = rect.left_top() + Vec2::splat(12.0);
-    for (modality, text) in changes(state) {
+    for (hue, text) in changes(state) {
         let galley = ui.painter().layout_no_wrap(text, egui::FontId::proportional(12.0), theme::STRONG);
         let size = galley.size();
         let back = Rect::from_min_size(at, size + Vec2::new(10.0, 0.0)).expand2(Vec2::new(6.0, 4.0));
-        ui.painter().rect_filled(back, 4, egui::Color32::from_black_alpha(190));
+        ui.painter().rect_filled(back, 4, Color32::from_black_alpha(190));
         let mark = Rect::from_min_size(back.min, Vec2::new(4.0, back.height()));
-        ui.painter().rect_filled(mark, 2, theme::hue(modality));
+        ui.painter().rect_filled(mark, 2, hue);
         ui.painter().galley(at + Vec2::new(6.0, 0.0), galley, theme::STRONG);
         at.y += size.y + 14.0;
     }

@@ -232,7 +232,7 @@ fn words_show_what_they_become_and_conditions_change_one_thing() {
     w.until("the answer", |s| s.run.as_ref().is_some_and(|r| r.end.is_some()));
 
     // Escape closes the menu, and only the menu.
-    let stale = "Words, sound or picture have changed since: ask again";
+    let stale = "Words, sound, picture or model have changed since: ask again";
     w.harness.state_mut().perform(&Command::Lock(Some(0)));
     w.click("Try…");
     assert!(w.has("Misleading caption"));

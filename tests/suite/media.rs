@@ -786,9 +786,6 @@ fn seeking_shows_the_right_frame_paused_and_playing() {
     for (step, expected) in [(1, 1.04), (1, 1.08), (-1, 1.04), (-1, 1.0), (-1, 0.96)] {
         while player.events.try_recv().is_ok() {}
         if step > 0 {
-            while player.playback.next_pts().is_none() {
-                std::thread::yield_now();
-            }
             player.playback.step_forward();
         } else {
             player.playback.step_back();
@@ -797,6 +794,30 @@ fn seeking_shows_the_right_frame_paused_and_playing() {
         let shown = player.playback.frame_at(player.playback.position_secs()).unwrap();
         assert!((shown.pts_secs() - expected).abs() < 1e-6, "{} instead of {expected}", shown.pts_secs());
     }
+    // Steps faster than frames are decoded are all taken, from where the seek goes and not from what is still shown.
+    let until = |expected: f64| {
+        while (player.playback.frame_at(player.playback.position_secs()).unwrap().pts_secs() - expected).abs() > 1e-6 {
+            std::thread::yield_now();
+        }
+        assert_eq!(player.playback.position_secs(), player.playback.frame_at(0.0).unwrap().pts_secs());
+    };
+    player.playback.seek(2.0);
+    (0..10).for_each(|_| player.playback.step_forward());
+    until(2.4);
+    player.playback.seek(1.0);
+    player.playback.step_back();
+    until(0.96);
+    // Beyond the last frame there is none, and what was asked for too often is not waited for.
+    player.playback.seek(2.9);
+    (0..10).for_each(|_| player.playback.step_forward());
+    until(2.96);
+    player.playback.step_back();
+    until(2.92);
+    // The sound steps along.
+    player.playback.play();
+    let (out, position) = player.whole_block();
+    assert!((f64::from(out[958]) * 4.0 - position).abs() < 2e-3 || !player.playback.is_playing());
+    player.seek(1.0);
     // Playing: the sound after the seek is the sound of that time.
     player.playback.play();
     player.play_to(1.1);

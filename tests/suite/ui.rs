@@ -11,7 +11,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use modalens::app::{App, Options};
 use modalens::clip::AudioSource;
-use modalens::command::{Command, SHORTCUTS};
+use modalens::command::{ACTIONS, Command, GESTURES};
 use modalens::engine::LoadOptions;
 use modalens::event::{Event, Finish};
 use modalens::heatmap::HeatMap;
@@ -411,15 +411,18 @@ fn a_failing_old_clip_does_not_break_the_new_one() {
 }
 
 #[test]
-fn the_key_sheet_lists_every_shortcut() {
+fn the_key_sheet_lists_every_command() {
     let mut w = Window::open(None, Err("none".to_owned()));
     w.harness.step();
     w.harness.event(egui::Event::Text("?".to_owned()));
     w.harness.run_steps(3);
     assert!(w.state().key_sheet);
-    for shortcut in SHORTCUTS {
-        assert!(w.has(shortcut.keys), "{} is missing", shortcut.keys);
-        assert!(w.has(shortcut.label), "{} is missing", shortcut.label);
+    for action in ACTIONS {
+        assert!(w.has(action.label), "{} is missing", action.label);
+        assert!(action.keys.is_none_or(|(_, keys)| w.has(keys)), "{:?} is missing", action.keys);
+    }
+    for (_, hand, label) in GESTURES {
+        assert!(w.has(hand) && w.has(label), "{hand} is missing");
     }
     w.harness.key_press(egui::Key::Escape);
     w.harness.run_steps(3);

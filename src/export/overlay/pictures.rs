@@ -151,11 +151,8 @@ impl Extent {
             return Ok(Self::Endless);
         }
         // Another sound is cut to the picture, not to what else the file has.
-        let whole = about.duration_secs.filter(|_| matches!(clip.audio, AudioSource::Original { .. }));
-        let end = match whole {
-            None => VideoReader::open(path)?.end_secs(),
-            whole => whole,
-        };
+        let own = matches!(clip.audio, AudioSource::Original { .. });
+        let end = if own { about.duration_secs } else { about.picture_secs };
         // A raw stream says no length: its frames are counted.
         let end = match end {
             None => counted_end(path, video.fps, cancel)?,

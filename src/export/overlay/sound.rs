@@ -43,7 +43,7 @@ pub(super) fn end_secs(clip: &ClipSpec, cancel: &dyn Fn() -> bool) -> Result<Opt
     if let Some(end) = track.end_secs() {
         return Ok(Some(end));
     }
-    if matches!(clip.audio, AudioSource::Noise { .. }) || clip.sound.repeat {
+    if clip.audio.is_made_up() || clip.sound.repeat {
         return Ok(Some(f64::INFINITY));
     }
     let mut end = 0;

@@ -42,6 +42,11 @@ impl ManualOutput {
         *self.mixer.lock().unwrap_or_else(PoisonError::into_inner) = Some(mixer);
     }
 
+    /// Frames that are ready to be played; without end once the sound is whole or over.
+    pub fn ready(&self) -> usize {
+        self.mixer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Mixer::ready)
+    }
+
     /// Plays interleaved stereo into `out`, as a device's callback would, and moves the clock on by as much.
     pub fn pump(&self, out: &mut [f32]) {
         let mut mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);

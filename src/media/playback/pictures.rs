@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::super::ending::ends_early;
+use super::super::ending::Ends;
 use super::super::error::MediaError;
 use super::super::picture::{VideoFrame, bytes_of};
 use super::super::reader::{EPSILON_SECS, VideoReader};
@@ -17,6 +17,8 @@ use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 use crate::frame::{Planes, RgbaFrame, display_size};
 use crate::settings::Sampling;
 
+/// How long a still is shown that nothing else gives a length.
+const STILL_SECS: f64 = 0.04;
 /// Most frames decoded ahead.
 const MOST_FRAMES: usize = 8;
 /// Most bytes of frames decoded ahead: very large pictures get a shorter queue.
@@ -27,12 +29,19 @@ const MOST_BYTES_BACK: usize = 192 << 20;
 /// The shortest and the longest stretch decoded at once to be shown backwards, in seconds.
 const BACK_SECS: [f64; 2] = [0.4, 4.0];
 
+/// Behind the sound by more than this, in seconds of playing, frames that no other is made of are not decoded.
+const HURRY_SECS: f64 = 0.25;
+/// Behind by more than this, decoding goes on where the sound is.
+const LEAP_SECS: f64 = 1.0;
+
 /// Where frames come from.
 enum Pictures {
     Nothing,
     File(Box<VideoReader>, Backwards),
-    /// One picture for all times.
+    /// One picture for all times, and whether it was given.
     Same(Arc<dyn Planes>, bool),
+    /// A still, which is decoded once, and whether it was given.
+    Still(Arc<dyn Planes>, bool),
     /// Frames that changed places, and the slot that comes next.
     Slots(Box<Slots>, usize),
 }
@@ -50,18 +59,27 @@ struct Backwards {
 }
 
 impl Backwards {
-    /// The frame before the earliest one shown; `None` at the start, or when it is no longer wanted.
+    /// The frame before the earliest one shown; `None` at the start, or when it is no longer wanted. Where time has gone
+    /// on to `at_secs` meanwhile, what is over is passed over.
     fn previous(
         &mut self,
         reader: &mut VideoReader,
+        at_secs: f64,
         stale: &dyn Fn() -> bool,
     ) -> Result<Option<Arc<VideoFrame>>, MediaError> {
         loop {
-            if let Some(frame) = self.frames.pop_back() {
+            while let Some(frame) = self.frames.pop_back() {
                 self.bytes -= bytes_of(&*frame);
                 self.until_secs = frame.pts_secs();
-                return Ok(Some(frame));
+                if self.frames.back().is_none_or(|before| before.pts_secs() <= at_secs + HURRY_SECS) {
+                    return Ok(Some(frame));
+                }
             }
+            // One frame is wanted that began before now.
+            if self.until_secs > at_secs + LEAP_SECS {
+                self.until_secs = at_secs + EPSILON_SECS * 4.0;
+            }
+            let mut held_all = true;
             let from_secs = (self.until_secs - self.stretch_secs).max(0.0);
             if !reader.seek_unless(from_secs, stale)? {
                 return Ok(None);
@@ -78,10 +96,14 @@ impl Backwards {
                 // The later ones are shown first; the others are decoded once more when their time comes.
                 while self.bytes > MOST_BYTES_BACK && self.frames.len() > 1 {
                     self.bytes -= self.frames.pop_front().map_or(0, |f| bytes_of(&*f));
+                    held_all = false;
                 }
             }
             self.stretch_secs *= 2.0;
-            if !self.frames.is_empty() {
+            if let Some(first) = self.frames.front().filter(|_| !held_all) {
+                // No more is decoded at once than can be held.
+                self.stretch_secs = (self.until_secs - first.pts_secs()).clamp(BACK_SECS[0] / 4.0, BACK_SECS[1]);
+            } else if !self.frames.is_empty() {
                 self.stretch_secs = self.stretch_secs.min(BACK_SECS[1]);
             } else if from_secs <= 0.0 {
                 return Ok(None);
@@ -104,7 +126,7 @@ pub(super) fn run(shared: &Shared) {
         let mut state = shared.lock();
         while !state.quit
             && version == state.picture_version
-            && seek == state.seek
+            && seek == state.picture_seek
             && (state.picture_done || state.queue.len() >= most)
         {
             // Where nobody looks for a while, what is over makes room: else the picture would fall behind the sound by
@@ -141,7 +163,7 @@ pub(super) fn run(shared: &Shared) {
                     }
                     state.opened = Some(opened);
                     state.error = None;
-                    shared.set_bounds(&state, state.target_secs);
+                    shared.renew_bounds(&state);
                     let duration_secs = state.duration_secs();
                     drop(state);
                     shared.wake_sound.notify_all();
@@ -155,15 +177,15 @@ pub(super) fn run(shared: &Shared) {
             }
             continue;
         }
-        if seek != state.seek {
-            seek = state.seek;
+        if seek != state.picture_seek {
+            seek = state.picture_seek;
             first = true;
             let (target, rough) = (state.target_secs, state.rough);
             backwards = state.backwards();
             drop(state);
             let stale = || {
                 let state = shared.lock();
-                state.quit || state.seek != seek
+                state.quit || state.picture_seek != seek
             };
             if rough {
                 let asked = Instant::now();
@@ -171,7 +193,7 @@ pub(super) fn run(shared: &Shared) {
                     // Something to look at while the exact frame is decoded.
                     let mut state = shared.lock();
                     state.near_time = Some(asked.elapsed());
-                    if state.seek == seek {
+                    if state.picture_seek == seek {
                         state.queue.push_back(near);
                     } else if state.rough && state.picture_version == version {
                         // A hand that moves faster than pictures come still sees where it was just now.
@@ -192,10 +214,17 @@ pub(super) fn run(shared: &Shared) {
         drop(state);
         let stale = || {
             let state = shared.lock();
-            state.quit || state.seek != seek
+            state.quit || state.picture_seek != seek
         };
-        // The first frame is the one that is shown at the target, whichever way time runs.
-        let next = match if backwards && !first { pictures.previous(&stale) } else { pictures.next(&stale) } {
+        // Where time runs on without waiting for frames, they follow it.
+        let at_secs = shared.running_secs().filter(|_| !first);
+        let decoded = match (backwards && !first, at_secs) {
+            (true, at) => pictures.previous(at.map_or(f64::INFINITY, |(at, _)| at), &stale),
+            (false, Some((at, speed))) => pictures.follow(at, speed, &stale).and_then(|()| pictures.next(&stale)),
+            // The first frame is the one that is shown at the target, whichever way time runs.
+            (false, None) => pictures.next(&stale),
+        };
+        let next = match decoded {
             Ok(next) => next,
             Err(error) => {
                 shared.fail(&error);
@@ -204,36 +233,46 @@ pub(super) fn run(shared: &Shared) {
             }
         };
         let mut state = shared.lock();
-        if state.seek != seek || state.picture_version != version {
+        if state.picture_seek != seek || state.picture_version != version {
             continue;
         }
         let ready = first;
+        let mut found_end = false;
         if let Some(frame) = next {
             if !backwards {
-                end_secs = Some(frame.pts_secs() + pictures.frame_secs());
+                end_secs = pictures.frame_secs().map(|secs| frame.pts_secs() + secs);
             }
             most = (MOST_BYTES / bytes_of(&*frame).max(1)).clamp(2, MOST_FRAMES);
+            let pts_secs = frame.pts_secs();
             state.queue.push_back(frame);
+            if ready {
+                shared.arrived(&mut state, pts_secs);
+                if state.picture_seek != seek {
+                    continue;
+                }
+            }
         } else {
             state.picture_done = true;
             // A raw stream or a still says no length: it ends where its frames end, unless its sound is longer.
-            // One picture for all time says nothing of an end, nor does a still with a sound that has none.
-            let fills = matches!(state.clip.audio, AudioSource::File { .. } | AudioSource::Noise { .. });
-            let for_all_time = matches!(pictures, Pictures::Same(..));
-            let endless = |o: &Opened| for_all_time || (o.still && fills);
-            if let Some(opened) = state.opened.as_mut().filter(|o| !backwards && !endless(o)) {
-                opened.counted = end_secs;
+            // A still with another sound is shown for as long as that.
+            let endless = matches!(pictures, Pictures::Still(..)) && state.sound_fills();
+            let ends = end_secs.filter(|_| !backwards && !endless);
+            if let Some(opened) = state.opened.as_mut().filter(|opened| ends.is_some() && opened.counted != ends) {
+                opened.counted = ends;
+                shared.renew_bounds(&state);
+                found_end = true;
             }
-            shared.set_bounds(&state, state.target_secs);
         }
-        let rough = state.rough;
-        drop(state);
+        let stepped = shared.take_steps(&mut state);
         if ready {
             first = false;
-            if !rough {
+            if !state.rough {
                 // From here on time may run: there is something to show.
-                shared.transport.picture_ready.store(seek, Ordering::Release);
+                shared.transport.picture_ready.store(state.seek, Ordering::Release);
             }
+        }
+        drop(state);
+        if ready || stepped || found_end {
             (shared.notify)(MediaEvent::FrameReady);
         }
     }
@@ -246,8 +285,8 @@ fn open_pictures(
 ) -> Result<(Pictures, Opened), MediaError> {
     let Some(path) = &clip.video else { return Ok((Pictures::Nothing, Opened::default())) };
     let mut source = Source::open(path)?;
-    let early = ends_early(&mut source);
-    let whole = early.or(source.duration_secs());
+    let ends = Ends::of(&mut source);
+    let whole = ends.whole_secs;
     if source.video_stream().is_none() {
         if matches!(clip.audio, AudioSource::None) {
             return Err(MediaError::NoVideo(path.clone()));
@@ -256,13 +295,17 @@ fn open_pictures(
     }
     let mut reader = VideoReader::of(source)?;
     reader.rewind()?;
-    let opened = if reader.is_still() {
-        Opened { still: true, ..Opened::default() }
+    let still = reader.is_still();
+    let opened = if still {
+        Opened::default()
     } else {
-        let picture = reader.end_secs().map(|end| early.map_or(end, |early| early.min(end)));
-        Opened { whole, picture, ..Opened::default() }
+        Opened { whole, picture: ends.picture_secs, moving: true, ..Opened::default() }
     };
     let pictures = match clip.frames {
+        FrameEdit::Keep if still => match reader.next_frame()? {
+            None => Pictures::Nothing,
+            Some(frame) => Pictures::Still(Arc::new(frame), false),
+        },
         FrameEdit::Keep => Pictures::File(Box::new(reader), Backwards::default()),
         FrameEdit::Black | FrameEdit::Freeze => {
             match reader.first_of(clip.start_secs.unwrap_or(0.0), clip.end_secs.unwrap_or(f64::INFINITY))? {
@@ -291,7 +334,7 @@ impl Pictures {
                 *next = slots.at(t_secs);
                 Ok(())
             }
-            Self::Same(_, given) => {
+            Self::Same(_, given) | Self::Still(_, given) => {
                 *given = false;
                 Ok(())
             }
@@ -308,12 +351,25 @@ impl Pictures {
         }
     }
 
-    /// Seconds a frame is shown, nominally.
-    fn frame_secs(&self) -> f64 {
+    /// Seconds a frame is shown, nominally; `None` where the last frame says nothing of an end.
+    fn frame_secs(&self) -> Option<f64> {
         match self {
-            Self::File(reader, _) => reader.nominal_frame_secs(),
-            _ => 0.0,
+            Self::File(reader, _) => Some(reader.nominal_frame_secs()),
+            Self::Still(..) => Some(STILL_SECS),
+            _ => None,
         }
+    }
+
+    /// Keeps up with time that is at `at_secs` and runs at `speed`, where decoding every frame is too slow: the next frame
+    /// is not far behind, at the cost of others.
+    fn follow(&mut self, at_secs: f64, speed: f64, stale: &dyn Fn() -> bool) -> Result<(), MediaError> {
+        let Self::File(reader, _) = self else { return Ok(()) };
+        let behind_secs = reader.last_secs().map_or(0.0, |last| (at_secs - last) / speed);
+        reader.set_hurry(behind_secs > HURRY_SECS);
+        if behind_secs > LEAP_SECS {
+            reader.seek_unless(at_secs, stale)?;
+        }
+        Ok(())
     }
 
     fn next(&mut self, stale: &dyn Fn() -> bool) -> Result<Option<Arc<dyn Planes>>, MediaError> {
@@ -328,7 +384,9 @@ impl Pictures {
                 frame.map(|f| f as Arc<dyn Planes>)
             }
             // It stands for all time: once is enough.
-            Self::Same(frame, given) => (!std::mem::replace(given, true)).then(|| Arc::clone(frame)),
+            Self::Same(frame, given) | Self::Still(frame, given) => {
+                (!std::mem::replace(given, true)).then(|| Arc::clone(frame))
+            }
             Self::Slots(slots, next) => {
                 *next += 1;
                 slots.get(*next - 1, stale)?.map(|f| Arc::new(f) as Arc<dyn Planes>)
@@ -336,11 +394,11 @@ impl Pictures {
         })
     }
 
-    /// The frame before the one that was given last.
-    fn previous(&mut self, stale: &dyn Fn() -> bool) -> Result<Option<Arc<dyn Planes>>, MediaError> {
+    /// The frame before the one that was given last; see [`Backwards::previous`].
+    fn previous(&mut self, at_secs: f64, stale: &dyn Fn() -> bool) -> Result<Option<Arc<dyn Planes>>, MediaError> {
         Ok(match self {
-            Self::Nothing | Self::Same(..) => None,
-            Self::File(reader, back) => back.previous(reader, stale)?.map(|f| f as Arc<dyn Planes>),
+            Self::Nothing | Self::Same(..) | Self::Still(..) => None,
+            Self::File(reader, back) => back.previous(reader, at_secs, stale)?.map(|f| f as Arc<dyn Planes>),
             Self::Slots(slots, next) => {
                 // `next` is one after the slot given last.
                 let Some(slot) = next.checked_sub(2) else { return Ok(None) };
@@ -373,7 +431,7 @@ mod tests {
         let asked = Cell::new(0);
         let stale = || asked.replace(asked.get() + 1) > 1_000;
         let mut times = Vec::new();
-        while let Some(frame) = back.previous(&mut reader, &stale).expect("decodes") {
+        while let Some(frame) = back.previous(&mut reader, f64::INFINITY, &stale).expect("decodes") {
             times.push((frame.pts_secs() * 10.0).round() as u64);
         }
         assert_eq!(times, (300..310).rev().collect::<Vec<_>>());

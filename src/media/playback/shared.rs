@@ -33,8 +33,14 @@ pub(super) struct State {
     pub(super) clip: ClipSpec,
     pub(super) sampling: Sampling,
     pub(super) quit: bool,
-    /// Counts seeks; frames and sound of older ones are stale.
+    /// Counts seeks; sound of older ones is stale.
     pub(super) seek: u64,
+    /// The newest seek that the frames in `queue` belong to: a step to a frame that is ready moves the sound alone.
+    pub(super) picture_seek: u64,
+    /// Steps forward (or back, when negative) that wait for their frames.
+    pub(super) steps: i32,
+    /// The newest seek went to the frame before another one: time is that frame's once it is known.
+    pub(super) snaps: bool,
     pub(super) target_secs: f64,
     /// The seek is one of many while a hand moves: any near frame will do at first, and time stands.
     pub(super) rough: bool,
@@ -77,21 +83,25 @@ pub(super) struct Opened {
     pub(super) whole: Option<f64>,
     /// Of its picture.
     pub(super) picture: Option<f64>,
-    /// Where the frames turned out to end, for files that do not say.
+    /// Where the frames turned out to end.
     pub(super) counted: Option<f64>,
-    /// Whether it is a still.
-    pub(super) still: bool,
+    /// Whether there are frames in time: a picture that is no still.
+    pub(super) moving: bool,
 }
 
 impl State {
     pub(super) fn duration_secs(&self) -> Option<f64> {
-        let opened = self.opened.unwrap_or_default();
-        // A soundtrack of its own may outlast the picture; another one is cut to it.
-        let by_picture = match self.clip.audio {
-            AudioSource::Original { .. } => opened.whole.or(opened.picture),
-            AudioSource::None | AudioSource::File { .. } | AudioSource::Noise { .. } => opened.picture.or(opened.whole),
-        };
-        by_picture.or(self.sound_duration_secs).or(opened.counted)
+        let Opened { whole, picture, counted, moving } = self.opened.unwrap_or_default();
+        let sound = self.sound_duration_secs;
+        match self.clip.audio {
+            _ if !moving => whole.or(sound).or(counted),
+            // A soundtrack of its own may outlast the picture, or the picture it: the longer one is known once both are.
+            AudioSource::Original { .. } => whole.or_else(|| sound.zip(counted).map(|(a, b)| a.max(b))).or(picture),
+            // Another one is cut to the picture.
+            AudioSource::None | AudioSource::File { .. } | AudioSource::Silence | AudioSource::Noise { .. } => {
+                picture.or(counted).or(whole).or(sound)
+            }
+        }
     }
 
     /// Where playing stops that starts at `from_secs`: at the end of the loop, of the used part, or of everything.
@@ -108,6 +118,11 @@ impl State {
         self.repeat.map(|l| l.start_secs).filter(after).unwrap_or(0.0)
     }
 
+    /// Whether a picture that stands still is shown for as long as a sound that is not its own.
+    pub(super) fn sound_fills(&self) -> bool {
+        matches!(self.clip.audio, AudioSource::File { .. }) || self.clip.audio.is_made_up()
+    }
+
     /// The clip whose sound is heard: the clip, or the same with the video's own sound.
     pub(super) fn heard(&self) -> ClipSpec {
         let mut clip = self.clip.clone();
@@ -119,7 +134,7 @@ impl State {
 
     /// Whether a hand moves on without seeing what it moves to, and near frames take longer than [`SLOW`].
     pub(super) fn near_is_late(&self) -> bool {
-        let awaited = self.rough && self.shown_seek != self.seek && self.queue.is_empty();
+        let awaited = self.rough && self.shown_seek < self.picture_seek && self.queue.is_empty();
         awaited && self.near_time.is_some_and(|took| took > SLOW)
     }
 
@@ -127,10 +142,15 @@ impl State {
         self.speed < 0.0
     }
 
+    /// The frame that is shown, if it belongs to the newest seek.
+    pub(super) fn shown_now(&self) -> Option<&Arc<dyn Planes>> {
+        self.shown.as_ref().filter(|_| self.shown_seek >= self.picture_seek)
+    }
+
     /// Logs how far `t_secs` lies outside the shown frame's own time. Nothing is known before the first frame after a
     /// seek, and backwards, where frames are shown until they are over, nothing is logged.
     pub(super) fn log_offset(&mut self, t_secs: f64) {
-        let Some(shown) = self.shown.as_ref().filter(|_| self.shown_seek == self.seek && !self.backwards()) else {
+        let Some(shown) = self.shown_now().filter(|_| !self.backwards()) else {
             return;
         };
         let start = shown.pts_secs();
@@ -154,32 +174,102 @@ impl Shared {
     }
 
     pub(super) fn seek_to(&self, state: &mut State, t_secs: f64) {
+        self.move_time(state, t_secs);
+        state.picture_seek = state.seek;
+        (state.steps, state.snaps) = (0, false);
+        state.queue.clear();
+        state.picture_done = false;
+        self.wake_picture.notify_all();
+    }
+
+    /// Time goes on elsewhere: what the sound does of a seek.
+    fn move_time(&self, state: &mut State, t_secs: f64) {
         state.seek += 1;
         self.transport.wanted_seek.store(state.seek, Ordering::Release);
         state.target_secs = t_secs;
         state.sound_version += 1;
         state.keep_time = false;
-        state.queue.clear();
-        state.picture_done = false;
         self.set_bounds(state, t_secs);
-        self.wake_picture.notify_all();
         self.wake_sound.notify_all();
+    }
+
+    /// Goes to the frame before the one that begins at `pts_secs`, and then back by as many as still wait.
+    pub(super) fn step_before(&self, state: &mut State, pts_secs: f64, waiting: i32) {
+        self.seek_to(state, (pts_secs - 4.0 * EPSILON_SECS).max(0.0));
+        (state.steps, state.snaps, state.rough) = (-waiting, true, false);
+    }
+
+    /// The first frame of the newest seek, which begins at `pts_secs`, is ready.
+    pub(super) fn arrived(&self, state: &mut State, pts_secs: f64) {
+        if state.steps < 0 {
+            let waiting = -state.steps - 1;
+            self.step_before(state, pts_secs, waiting);
+        } else if std::mem::take(&mut state.snaps) {
+            self.move_time(state, pts_secs);
+        }
+    }
+
+    /// Shows the frames that steps forward wait for, as far as they are ready: nothing is decoded anew. Whether one was.
+    pub(super) fn take_steps(&self, state: &mut State) -> bool {
+        let before = state.seek;
+        while state.steps > 0 {
+            // The frame of the newest seek comes before the one after it.
+            if state.shown_seek < state.picture_seek
+                && let Some(first) = state.queue.pop_front()
+            {
+                (state.shown, state.shown_seek) = (Some(first), state.seek);
+            }
+            let Some(next) = state.queue.pop_front() else { break };
+            state.steps -= 1;
+            state.rough = false;
+            self.move_time(state, next.pts_secs());
+            (state.shown, state.shown_seek) = (Some(next), state.seek);
+            self.transport.picture_ready.store(state.seek, Ordering::Release);
+        }
+        if state.picture_done {
+            // Nothing follows the last frame.
+            state.steps = state.steps.min(0);
+        }
+        self.wake_picture.notify_all();
+        state.seek != before
     }
 
     /// Takes frames out of a queue that nobody looks at: those whose successor is due already. Returns how long until
     /// there is one, zero when there was; `None` when time does not run that way or no frame follows.
     pub(super) fn drop_overdue(&self, state: &mut State) -> Option<Duration> {
-        if !self.transport.playing.load(Ordering::Acquire) || state.backwards() || state.picture_done {
+        if !self.transport.is_playing() || state.backwards() || state.picture_done {
             return None;
         }
         let next = state.queue.get(1)?.pts_secs();
         // Until the sound has begun, time stands.
-        let at = self.transport.position(state.seek, self.clock.now_secs()).unwrap_or(state.target_secs);
+        let at = self.heard_secs(state);
         if next <= at + EPSILON_SECS {
             state.queue.pop_front();
             return Some(Duration::ZERO);
         }
         Some(Duration::from_secs_f64(((next - at) / state.speed).clamp(0.001, 0.1)))
+    }
+
+    /// The time that is heard now and its speed, where it runs.
+    pub(super) fn running_secs(&self) -> Option<(f64, f64)> {
+        let state = self.lock();
+        self.transport.is_playing().then(|| (self.heard_secs(&state), state.speed))
+    }
+
+    /// Whether what the sound thread does for a version is no longer wanted.
+    pub(super) fn stale(&self, sound_version: u64) -> bool {
+        let state = self.lock();
+        state.quit || state.sound_version != sound_version
+    }
+
+    /// The time that is heard now: until the sound has begun, where the newest seek goes.
+    pub(super) fn heard_secs(&self, state: &State) -> f64 {
+        self.transport.position(state.seek, self.clock.now_secs()).unwrap_or(state.target_secs)
+    }
+
+    /// A length became known or changed: tells the mixer where time that runs now stops.
+    pub(super) fn renew_bounds(&self, state: &State) {
+        self.set_bounds(state, self.heard_secs(state));
     }
 
     /// Tells the mixer where time that runs from `from_secs` stops.

@@ -1,6 +1,7 @@
 //! The sound thread: owns the output, decodes into the newest segment's ring, and sends segments to the mixer.
 //! Knows nothing of pictures; the callback itself is the mixer's.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use super::super::sink::{Device, DeviceStream};
 use super::super::soundtrack::Soundtrack;
 use super::super::stretch::Stretch;
 use super::{ManualOutput, MediaEvent, Output, Shared};
-use crate::clip::{AudioSource, ClipSpec, FrameEdit};
+use crate::clip::{AudioSource, ClipSpec, FrameEdit, SoundEdit};
 
 /// Sound decoded ahead, in seconds.
 const AHEAD_SECS: f64 = 0.5;
@@ -66,6 +67,8 @@ struct Feed {
     /// Stretched and not pushed yet.
     pending: Vec<f32>,
     used: usize,
+    /// Whether anything came.
+    gave: bool,
     /// The sound has ended and the stretch has given what it held.
     finished: bool,
 }
@@ -100,8 +103,9 @@ impl SoundThread {
                 }
                 // While playing, the callback uses up the ring and may reach the end without waking anyone. It says
                 // that it reached the end before it stops, so reading in the other order misses nothing.
-                let playing = self.shared.transport.playing.load(Ordering::Acquire);
-                if self.shared.transport.reached_end.swap(false, Ordering::AcqRel) {
+                let playing = self.shared.transport.is_playing();
+                // The end of what was played before a seek is no end.
+                if self.shared.transport.ended_seek.swap(0, Ordering::AcqRel) == state.seek {
                     if self.shared.loop_back(&mut state) {
                         continue;
                     }
@@ -192,6 +196,18 @@ impl SoundThread {
             let base_secs = if keep { now.unwrap_or(0.0) } else { state.target_secs };
             (state.heard(), state.speed, state.seek, keep, base_secs)
         };
+        if !keep_time {
+            // What was heard before a jump is over.
+            self.feed = None;
+        }
+        // Backwards there is nothing to hear.
+        let mut opened = if speed > 0.0 { self.open_sound(&clip) } else { Ok(false) };
+        // Time may have gone on while a sound was opened beside the one that is heard.
+        let base_secs = {
+            let state = self.shared.lock();
+            let now = self.shared.transport.position(state.seek, self.shared.clock.now_secs());
+            now.filter(|_| keep_time && state.seek == seek).unwrap_or(base_secs)
+        };
         let (ring, samples) = RingBuffer::new((f64::from(self.rate) * AHEAD_SECS) as usize * CHANNELS);
         let complete = Arc::new(AtomicBool::new(false));
         let next = (base_secs * f64::from(self.rate)).round() as i64;
@@ -204,10 +220,14 @@ impl SoundThread {
             taken: Vec::new(),
             pending: Vec::new(),
             used: 0,
+            gave: false,
             finished: false,
         });
-        // Backwards there is nothing to hear.
-        let opened = if speed > 0.0 { self.open_sound(&clip, base_secs) } else { Ok(false) };
+        if let Ok(true) = opened
+            && let Some((_, sound)) = self.readers.front_mut()
+        {
+            opened = sound.seek(base_secs.max(0.0)).map(|()| true);
+        }
         match opened {
             Ok(true) => {
                 // A segment arrives with something in it, so that a seek while playing does not start with a hole.
@@ -231,28 +251,34 @@ impl SoundThread {
         }
     }
 
-    /// Has the reader of the clip's sound stand at `at_secs`. False when there is no sound.
-    fn open_sound(&mut self, clip: &ClipSpec, at_secs: f64) -> Result<bool, MediaError> {
-        self.sounding = false;
+    /// Has the clip's sound be the first of the readers. False when there is no sound. What is heard goes on meanwhile.
+    fn open_sound(&mut self, clip: &ClipSpec) -> Result<bool, MediaError> {
+        let heard_before = std::mem::replace(&mut self.sounding, false);
         let original = matches!(clip.audio, AudioSource::Original { .. });
         if original && self.mute_file.is_some() && self.mute_file == clip.video {
             return Ok(false);
         }
-        // What the sound depends on, and nothing else.
-        let heard = ClipSpec { frames: FrameEdit::Keep, start_secs: None, ..clip.clone() };
+        // What a sound is opened for; how far it is shifted and how loud it is can change on the way.
+        let sound = SoundEdit { repeat: clip.sound.repeat, ..SoundEdit::default() };
+        let heard = ClipSpec { frames: FrameEdit::Keep, start_secs: None, sound, ..clip.clone() };
         if let Some(known) = self.readers.iter().position(|(of, _)| *of == heard) {
             self.readers.swap(0, known);
         } else {
-            let version = self.version;
-            let shared = Arc::clone(&self.shared);
-            let stale = move || {
-                let state = shared.lock();
-                state.quit || state.sound_version != version
+            let (version, shared) = (self.version, &*self.shared);
+            let before = self.readers.front_mut().filter(|_| heard_before).map(|(_, sound)| sound);
+            let before = RefCell::new(self.feed.as_mut().zip(before));
+            let stale = || {
+                if let Some((feed, sound)) = before.borrow_mut().as_mut() {
+                    // Whatever is wrong with it will soon be of no interest.
+                    let _ = feed.fill(sound, &|| shared.stale(version));
+                }
+                shared.stale(version)
             };
             match Soundtrack::open(clip, self.rate, CHANNELS, &stale) {
                 // A video without sound plays in silence.
                 Err(MediaError::NoAudio(path)) if original => {
                     self.mute_file = Some(path);
+                    self.know_end(Some(0.0));
                     return Ok(false);
                 }
                 Err(MediaError::Cancelled) => return Ok(false),
@@ -264,15 +290,20 @@ impl SoundThread {
             self.readers.truncate(READERS);
         }
         let Some((_, sound)) = self.readers.front_mut() else { return Ok(false) };
-        let sound_duration = sound.end_secs();
-        sound.seek(at_secs.max(0.0))?;
+        sound.set_edit(clip.sound);
+        let end_secs = sound.end_secs();
         self.sounding = true;
-        let mut state = self.shared.lock();
-        if state.sound_duration_secs != sound_duration {
-            state.sound_duration_secs = sound_duration;
-            self.shared.set_bounds(&state, state.target_secs);
-        }
+        self.know_end(end_secs);
         Ok(true)
+    }
+
+    /// Takes note of where the sound ends, if that is known.
+    fn know_end(&self, end_secs: Option<f64>) {
+        let mut state = self.shared.lock();
+        if state.sound_duration_secs != end_secs {
+            state.sound_duration_secs = end_secs;
+            self.shared.renew_bounds(&state);
+        }
     }
 
     /// Pushes decoded sound until the ring is full, the file ends, or something newer is wanted.
@@ -282,25 +313,16 @@ impl SoundThread {
         if let Some(link) = &mut self.link {
             link.sweep();
         }
-        loop {
-            if !feed.push() {
-                return Ok(());
-            }
-            if feed.finished {
-                feed.complete.store(true, Ordering::Release);
-                return Ok(());
-            }
-            {
-                let state = self.shared.lock();
-                if state.quit || state.sound_version != self.version {
-                    return Ok(());
-                }
-            }
-            match sound.next_chunk()? {
-                Some(chunk) => feed.take(chunk.start, chunk.samples),
-                None => feed.finish(),
-            }
+        let (version, shared) = (self.version, &*self.shared);
+        feed.fill(sound, &|| shared.stale(version))?;
+        let found = feed.gave && feed.finished && sound.end_secs().is_none() && !sound.is_endless();
+        let end_secs = found.then(|| feed.next as f64 / f64::from(self.rate));
+        if end_secs.is_some() && self.shared.lock().sound_duration_secs.is_none() {
+            // A recording that does not say how long it is ends where its sound does.
+            self.know_end(end_secs);
+            (self.shared.notify)(MediaEvent::FrameReady);
         }
+        Ok(())
     }
 
     /// The sound cannot be played: says so, and lets time run in silence.
@@ -317,6 +339,24 @@ impl SoundThread {
 }
 
 impl Feed {
+    /// Takes from `sound` until the ring is full, the sound ends, or it is stale.
+    fn fill(&mut self, sound: &mut Soundtrack, stale: &dyn Fn() -> bool) -> Result<(), MediaError> {
+        while self.push() {
+            if self.finished {
+                self.complete.store(true, Ordering::Release);
+                break;
+            }
+            if stale() {
+                break;
+            }
+            match sound.next_chunk()? {
+                Some(chunk) => self.take(chunk.start, chunk.samples),
+                None => self.finish(),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a run of samples whose first one has index `start`: a hole before it becomes silence, what is too late
     /// is dropped.
     fn take(&mut self, start: i64, mut samples: Vec<f32>) {
@@ -324,6 +364,7 @@ impl Feed {
         self.silence = hole.max(0) as usize;
         let late = ((-hole).max(0) as usize * CHANNELS).min(samples.len());
         self.next = self.next.max(start + (samples.len() / CHANNELS) as i64);
+        self.gave = true;
         samples.drain(..late);
         self.taken = samples;
     }
