@@ -41,5 +41,4 @@ check-exports: ## what is written (video, attention, report, pictures, JSON), ju
 
 bench: ## speed beside ffmpeg, and beside the reference implementation (needs Python 3 and 15 GB; slow)
 	@.ci/packages.sh build test
-	@tests/bench/media.sh
-	@tests/bench/bench.sh
+	@media=0; tests/bench/media.sh || media=$$?; tests/bench/bench.sh && exit $$media

@@ -32,6 +32,7 @@ use crate::model::hub::{Hub, HubId};
 use crate::prompt::Draft;
 use crate::settings::{Decoding, Sampling};
 use crate::state::{Media, Model, Run, State, file_name};
+use crate::time::Span;
 use crate::ui;
 
 use downloads::Downloads;
@@ -485,7 +486,9 @@ impl App {
                 .next_frame_in_secs()
                 .map_or(PLAYHEAD_TICK, |secs| Duration::from_secs_f64(secs.clamp(0.0, PLAYHEAD_TICK.as_secs_f64())))
         });
-        [answering, frame].into_iter().flatten().min()
+        // A hand that waits for a picture gets the filmstrip's.
+        let scrub = self.player.as_ref().and_then(Playback::near_awaited_in);
+        [answering, frame, scrub].into_iter().flatten().min()
     }
 
     /// Keeps a measured window busy: playing in a loop, seeking, changing speed and answering.
@@ -496,9 +499,15 @@ impl App {
         if !self.state.run.as_ref().is_some_and(Run::running) {
             self.ask();
         }
+        if let Some(view) = self.state.view.timeline {
+            let by = view.duration_secs() * 0.01;
+            self.state.show_time(Span::new(view.start_secs + by, view.end_secs + by));
+        }
+        let end_secs = self.state.duration_secs().unwrap_or_default();
         match self.stats.as_mut().and_then(FrameStats::disturbance) {
-            Some(Disturbance::Seek(share)) => {
-                self.perform(&Command::Seek(share * self.state.duration_secs().unwrap_or_default()));
+            Some(Disturbance::Seek(share)) => self.perform(&Command::Seek(share * end_secs)),
+            Some(Disturbance::Look(from, length)) => {
+                self.state.show_time(Span::new(from * end_secs, (from + length) * end_secs));
             }
             Some(Disturbance::Speed(speed)) => self.perform(&Command::SetSpeed(speed)),
             None => {}

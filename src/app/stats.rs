@@ -17,24 +17,29 @@ pub(super) struct FrameStats {
     done: bool,
 }
 
-/// What a measured window goes through, again and again: a seek to a share of the clip, or a speed.
+/// What a measured window goes through, again and again: a seek to a share of the clip, a speed, a part of the time axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Disturbance {
     /// Go to this share of the clip.
     Seek(f64),
     /// Play at this speed.
     Speed(f64),
+    /// Show this share of the time axis from this share of the clip on, and pan from there.
+    Look(f64, f64),
 }
 
 /// How often something is disturbed.
 const EVERY: Duration = Duration::from_secs(2);
 /// What happens then, in turn.
-const PLAN: [Disturbance; 7] = [
+const PLAN: [Disturbance; 10] = [
     Disturbance::Seek(0.6),
+    Disturbance::Look(0.2, 0.3),
     Disturbance::Speed(2.0),
     Disturbance::Seek(0.1),
+    Disturbance::Look(0.5, 0.003),
     Disturbance::Speed(0.5),
     Disturbance::Seek(0.35),
+    Disturbance::Look(0.0, 1.0),
     Disturbance::Speed(1.5),
     Disturbance::Speed(1.0),
 ];

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::clock::{Clock, SystemClock};
 use super::error::MediaError;
@@ -29,7 +30,7 @@ use shared::{Opened, Shared, State};
 pub use output::{ManualOutput, Output};
 
 /// Frames whose lateness is remembered.
-const LOGGED: usize = 4_096;
+const LOGGED: usize = 1 << 16;
 
 /// The shortest span that is played again and again.
 const SHORTEST_LOOP_SECS: f64 = 0.02;
@@ -124,6 +125,7 @@ impl Playback {
                 off_secs: VecDeque::new(),
                 frame_secs: 0.0,
                 near_time: None,
+                scrubbed: None,
                 error: None,
                 output: "",
             }),
@@ -211,6 +213,7 @@ impl Playback {
             return;
         }
         state.rough = rough;
+        state.scrubbed = rough.then(Instant::now);
         self.shared.seek_to(&mut state, t);
     }
 
@@ -427,7 +430,12 @@ impl Playback {
     /// Whether nothing of what a hand [scrubs](Self::scrub) to is there yet and, by the one before, will be soon: a small
     /// picture from elsewhere would follow the hand better than the frame that is shown.
     pub fn lags_behind_hand(&self) -> bool {
-        self.shared.lock().near_is_late()
+        self.shared.lock().near_late_in().is_some_and(|left| left.is_zero())
+    }
+
+    /// In how long a hand that scrubs will have waited too long for a frame; `None` where it does not wait, or has.
+    pub fn near_awaited_in(&self) -> Option<Duration> {
+        self.shared.lock().near_late_in().filter(|left| !left.is_zero())
     }
 
     /// When the next frame is due, in seconds: `None` when none is decoded yet or none follows.
@@ -445,7 +453,7 @@ impl Playback {
     }
 
     /// The newest frames' lateness against the sound that was heard when they were taken, in seconds: the clock's own
-    /// log of how far apart picture and sound were. A few thousand at most, oldest first.
+    /// log of how far apart picture and sound were. Some ten thousand at most, oldest first.
     pub fn late_secs(&self) -> Vec<f64> {
         self.shared.lock().late_secs.iter().copied().collect()
     }
@@ -453,7 +461,7 @@ impl Playback {
     /// How far the time that was heard lay outside the shown frame's own time (from its presentation time to the next
     /// frame's), each time a frame was asked for while playing, in seconds of playing: 0 = the right frame. Where few
     /// frames are presented, this is how far apart picture and sound are; [`late_secs`](Self::late_secs) then says how
-    /// seldom one looked. A few thousand at most, oldest first.
+    /// seldom one looked. Some ten thousand at most, oldest first.
     pub fn off_secs(&self) -> Vec<f64> {
         self.shared.lock().off_secs.iter().copied().collect()
     }

@@ -128,6 +128,7 @@ pub fn sheet(ui: &Ui) -> bool {
             .inner
                 | egui::ScrollArea::vertical()
                     .max_height(room.y - 130.0)
+                    .min_scrolled_height(room.y - 130.0)
                     .show(ui, |ui| {
                         ui.columns(3, |columns| {
                             for (column, groups) in columns.iter_mut().zip(COLUMNS) {
@@ -160,8 +161,16 @@ fn list(ui: &mut Ui, group: Group) {
             ui.end_row();
         };
         let actions = || ACTIONS.iter().filter(|a| a.group == group);
+        let mut keyed: Vec<(String, &str)> = Vec::new();
         for (keys, label) in actions().filter_map(|a| Some((a.keys?.1, a.label))) {
-            line(keys, theme::STRONG, label);
+            // What two keys do is said once.
+            match keyed.iter_mut().find(|(_, known)| *known == label) {
+                Some((known, _)) => known.extend(["  ", keys]),
+                None => keyed.push((keys.to_owned(), label)),
+            }
+        }
+        for (keys, label) in keyed {
+            line(&keys, theme::STRONG, label);
         }
         for (_, hand, label) in GESTURES.iter().filter(|(g, ..)| *g == group) {
             line(hand, theme::TEXT, label);

@@ -1,6 +1,7 @@
 //! The picture with its heat map, and the transport bar under it. Knows nothing of decoding: it gets the frame that
 //! is due.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use egui::{Align, Align2, Color32, Layout, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo};
@@ -59,18 +60,17 @@ pub fn overlay(state: &State) -> Option<(OverlayFrame, String)> {
     let cells = grid.rows * grid.cols;
     let weights = weights.get(step * cells..(step + 1) * cells)?.to_vec();
     let s = &grid.steps[step];
-    let before = if state.changed_since_asked() { "Before the change   " } else { "" };
-    let caption = format!(
-        "{before}Step {} of {}   frames at {:.2} s and {:.2} s   model time {:.1}–{:.1} s   {} × {} tokens",
-        step + 1,
-        grid.steps.len(),
-        s.pts_secs[0],
-        s.pts_secs[1],
-        s.nominal.start_secs,
-        s.nominal.end_secs,
-        grid.cols,
-        grid.rows,
-    );
+    let mut caption = format!("Step {} of {}", step + 1, grid.steps.len());
+    if state.changed_since_asked() {
+        caption.insert_str(0, "Before the change   ");
+    } else {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            caption,
+            "   frames at {:.2} s and {:.2} s   model time {:.1}–{:.1} s   {} × {} tokens",
+            s.pts_secs[0], s.pts_secs[1], s.nominal.start_secs, s.nominal.end_secs, grid.cols, grid.rows,
+        );
+    }
     let frame = OverlayFrame {
         rows: grid.rows,
         cols: grid.cols,
@@ -282,7 +282,8 @@ fn loop_button(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
 /// What full screen shows of the transport bar: nothing while the pointer rests.
 #[derive(Default)]
 pub struct Screen {
-    /// When the pointer moved last.
+    /// Where the pointer is, and when it moved last.
+    at: Option<egui::Pos2>,
     moved_secs: f64,
 }
 
@@ -292,7 +293,8 @@ const STAYS_SECS: f64 = 2.0;
 /// The transport bar over a picture that fills the screen, and a line of time above it. They leave with the pointer.
 pub fn over_picture(ui: &mut Ui, state: &State, screen: &mut Screen, commands: &mut Vec<Command>) {
     let now = ui.ctx().input(|i| i.time);
-    if ui.ctx().input(|i| i.pointer.is_moving() || i.pointer.any_down()) {
+    let at = ui.ctx().pointer_latest_pos();
+    if std::mem::replace(&mut screen.at, at) != at || ui.ctx().input(|i| i.pointer.any_down()) {
         screen.moved_secs = now;
     }
     let whole = ui.ctx().content_rect();

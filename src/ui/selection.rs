@@ -3,6 +3,7 @@
 
 use egui::{Align2, Color32, CursorIcon, FontId, Pos2, Rect, Response, Stroke, Ui, Vec2};
 
+use super::icons::{self, Icon};
 use super::{player, theme};
 use crate::command::Command;
 use crate::state::{Selection, State};
@@ -79,7 +80,7 @@ pub fn handles(
     ui.painter().rect_filled(row, 4, theme::PANEL);
     ui.painter().rect_stroke(row, 4, Stroke::new(1.0, theme::LINE), egui::StrokeKind::Inside);
     let mut x = row.left();
-    let mut button = |text: &str, name: &str, width: f32, on: bool| {
+    let mut button = |what: Handle<'_>, name: &str, width: f32, on: bool| {
         let rect = Rect::from_min_size(Pos2::new(x, row.top()), Vec2::new(width, row.height()));
         x += width;
         let response = ui.interact(rect, ui.scope_id().with(name), egui::Sense::click());
@@ -89,23 +90,39 @@ pub fn handles(
             (false, true) => theme::STRONG,
             (false, false) => theme::TEXT,
         };
-        ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), color);
+        match what {
+            Handle::Text(text) => {
+                ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(11.0), color);
+            }
+            Handle::Close => {
+                let place = Rect::from_center_size(rect.center(), Vec2::splat(8.0));
+                icons::paint(ui.painter(), Icon::Close, place, color);
+            }
+        }
         response.on_hover_text(name).clicked()
     };
     if let Some(selection) = state.selection {
-        if button("Loop", "Loop the selection, or not  (R)", 40.0, selection.looping) {
+        if button(Handle::Text("Loop"), "Loop the selection, or not  (R)", 40.0, selection.looping) {
             commands.push(Command::ToggleLoop);
         }
-        if !used && button("Ask about it", "Ask about the selection only  (A)", 84.0, false) {
+        if !used && button(Handle::Text("Ask about it"), "Ask about the selection only  (A)", 84.0, false) {
             commands.push(Command::UseSelection);
         }
     }
-    if (used || state.selection.is_none()) && button("Whole clip", "Ask about the whole clip  (Shift+A)", 84.0, used) {
+    if (used || state.selection.is_none())
+        && button(Handle::Text("Whole clip"), "Ask about the whole clip  (Shift+A)", 84.0, used)
+    {
         commands.push(Command::UsePart(None));
     }
-    if state.selection.is_some() && button("✕", "Clear the selection  (X)", 22.0, false) {
+    if state.selection.is_some() && button(Handle::Close, "Clear the selection  (X)", 22.0, false) {
         commands.push(Command::Select(None));
     }
+}
+
+/// What is drawn on a handle.
+enum Handle<'a> {
+    Text(&'a str),
+    Close,
 }
 
 /// Width of the handles, with a selection and without one.

@@ -419,7 +419,9 @@ fn the_key_sheet_lists_every_command() {
     assert!(w.state().key_sheet);
     for action in ACTIONS {
         assert!(w.has(action.label), "{} is missing", action.label);
-        assert!(action.keys.is_none_or(|(_, keys)| w.has(keys)), "{:?} is missing", action.keys);
+        let same = ACTIONS.iter().filter(|a| a.label == action.label).filter_map(|a| Some(a.keys?.1));
+        let keys = same.collect::<Vec<_>>().join("  ");
+        assert!(keys.is_empty() || w.has(&keys), "{keys} is missing");
     }
     for (_, hand, label) in GESTURES {
         assert!(w.has(hand) && w.has(label), "{hand} is missing");

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{LOGGED, MediaEvent};
 use crate::clip::{AudioSource, ClipSpec, SoundEdit};
@@ -18,6 +18,8 @@ use crate::time::Span;
 
 /// Near frames that take longer are too slow to follow a hand.
 const SLOW: Duration = Duration::from_millis(50);
+/// How long a hand waits for one before it is shown another picture.
+const PATIENCE: Duration = Duration::from_millis(30);
 
 pub(super) struct Shared {
     pub(super) transport: Arc<Transport>,
@@ -70,6 +72,8 @@ pub(super) struct State {
     pub(super) off_secs: VecDeque<f64>,
     /// How long the frame that was shown before lasted, in seconds.
     pub(super) frame_secs: f64,
+    /// When a hand moved last, while it holds on.
+    pub(super) scrubbed: Option<Instant>,
     /// How long the newest near frame took that was shown to a moving hand.
     pub(super) near_time: Option<Duration>,
     pub(super) error: Option<String>,
@@ -132,10 +136,13 @@ impl State {
         clip
     }
 
-    /// Whether a hand moves on without seeing what it moves to, and near frames take longer than [`SLOW`].
-    pub(super) fn near_is_late(&self) -> bool {
+    /// In how long a hand will have moved without seeing what it moves to for longer than [`PATIENCE`], at once where near
+    /// frames take longer than [`SLOW`]; `None` where it sees it.
+    pub(super) fn near_late_in(&self) -> Option<Duration> {
         let awaited = self.rough && self.shown_seek < self.picture_seek && self.queue.is_empty();
-        awaited && self.near_time.is_some_and(|took| took > SLOW)
+        let slow = self.near_time.is_some_and(|took| took > SLOW);
+        let waited = self.scrubbed.filter(|_| awaited)?.elapsed();
+        Some(if slow { Duration::ZERO } else { PATIENCE.saturating_sub(waited) })
     }
 
     pub(super) fn backwards(&self) -> bool {
