@@ -55,8 +55,8 @@ fn page(request: &Request, answer: &Answer, model: &ModelInfo, pictures: &Pictur
         put(
             &mut body,
             format_args!(
-                "<video controls loop poster=overlay.png src=overlay.mp4 width={width} height={height}></video>\
-                 <p class=note>Attention share of the answer over picture and sound, mean over answer tokens, layers and \
+                "<div class=film><video controls loop poster=overlay.png src=overlay.mp4 style='--w:{width};--h:{height}'>\
+                 </video></div><p class=note>Attention share of the answer over picture and sound, mean over answer tokens, layers and \
                  heads. Bright cells took most; one scale for the whole clip, up to the 99th percentile of its cells. An \
                  attention share is not reliance: late visual attention can be a sink.</p>"
             ),
@@ -244,6 +244,9 @@ const STYLE: &str = "
 body{margin:2rem auto;max-width:1280px;padding:0 1.5rem;background:#14161a;color:#d8dce2;font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;font-weight:600}h2{font-size:1rem;font-weight:600;color:#98a0ac;margin:2rem 0 .5rem}
 video,img{display:block;max-width:100%;height:auto;border-radius:6px;background:#000}
+/* The browser's controls stand below the picture: on it they would cover the sound's strip. */
+.film{container-type:inline-size}.film video{--wide:min(100cqw,max(480px,1px*var(--w)));width:var(--wide);
+height:calc(var(--wide)*var(--h)/var(--w) + 72px);object-fit:contain;object-position:top}
 .badges span{display:inline-block;margin-right:.5rem;padding:.05rem .6rem;border:1px solid #3a404a;border-radius:99px;font-size:.8rem;color:#98a0ac}
 .note{color:#98a0ac;font-size:.85rem;max-width:60rem}
 .answer{font-size:1.4rem;white-space:pre-wrap}.answer span{border-radius:3px;padding:.05em 0;cursor:default;
