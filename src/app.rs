@@ -426,6 +426,10 @@ impl App {
         if let Some(player) = self.player.as_ref().filter(|_| open) {
             transport::before(player, &self.state, command);
         }
+        if let Some(player) = &self.player {
+            // Several keys can come in one frame: each counts from where the one before it led.
+            self.state.playback.position_secs = player.position_secs();
+        }
         let (clip, sound_id) = (self.state.clip.clone(), self.state.sound_id);
         self.state.perform(command);
         match command {

@@ -27,8 +27,9 @@ pub struct Args {
     /// Video, still or sound file
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
-    /// Sound: another file's, `none`, `noise` (also `noise:DB` or `noise:DB:SEED`), or `original` [default: original]
-    #[arg(long, value_name = "FILE|none|noise|original")]
+    /// Sound: another file's, `none`, `silence`, `noise` (also `noise:DB` or `noise:DB:SEED`), or `original` [default:
+    /// original]
+    #[arg(long, value_name = "FILE|none|silence|noise|original")]
     audio: Option<String>,
     /// How much later the sound starts, in seconds; negative: earlier
     #[arg(long, value_name = "S", value_parser = number, allow_negative_numbers = true, default_value_t = 0.0)]

@@ -142,6 +142,10 @@ pub fn overlay_files(
     let placed = PlacedMap::new(&answer.mean_attention(), &answer.provenance);
     let mut what = Overlay { clip, sampling, map: Some(&placed), span: None };
     let Some(span) = what.whole(&|| false)? else { return Ok(None) };
+    if span.duration_secs() > MOST_SECS {
+        let minutes = MOST_SECS / 60.0;
+        log::warn!("the overlay video shows the first {minutes} minutes; --start and --end choose others");
+    }
     let span = Span::new(span.start_secs, span.end_secs.min(span.start_secs + MOST_SECS));
     what.span = Some(span);
     let (written, rgba) = what.write(video, placed.strongest_secs(span), &|| false, &mut |_| {})?;

@@ -12,6 +12,8 @@ pub enum Condition {
     Aligned,
     /// No sound.
     SoundRemoved,
+    /// Silence in place of the sound: it is there, and nothing is heard.
+    Silence,
     /// Noise in place of the sound.
     Noise,
     /// Black frames.
@@ -48,9 +50,10 @@ pub const QUESTIONS: [(&str, &str); 2] = [
 
 impl Condition {
     /// All of them, in the order of the menu.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Aligned,
         Self::SoundRemoved,
+        Self::Silence,
         Self::Noise,
         Self::FramesBlack,
         Self::FramesShuffled,
@@ -65,6 +68,7 @@ impl Condition {
         match self {
             Self::Aligned => "Aligned: the clip as it is".to_owned(),
             Self::SoundRemoved => "Sound removed".to_owned(),
+            Self::Silence => "Silence for sound".to_owned(),
             Self::Noise => "Noise for sound".to_owned(),
             Self::FramesBlack => "Frames black".to_owned(),
             Self::FramesShuffled => "Frames shuffled".to_owned(),
@@ -98,6 +102,7 @@ impl State {
         let video = self.clip.video.is_some();
         match condition {
             Condition::SoundRemoved if video => case.audio = AudioSource::None,
+            Condition::Silence if video => case.audio = AudioSource::Silence,
             Condition::Noise if video => case.audio = AudioSource::NOISE,
             Condition::FramesBlack => case.frames = FrameEdit::Black,
             Condition::FramesShuffled => case.frames = FrameEdit::Shuffle { seed: 0 },
