@@ -14,6 +14,7 @@ mod formats;
 mod hdr;
 mod hub;
 mod instrument;
+mod lengths;
 mod media;
 mod mutation;
 mod picker;
