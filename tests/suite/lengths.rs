@@ -111,7 +111,8 @@ fn a_recording_that_does_not_say_how_long_it_is_ends_where_it_ends() {
     player.playback.seek(f64::INFINITY);
     assert_eq!(player.playback.position_secs(), 1.0);
     // Another sound is cut to its picture as soon as that has been counted.
-    let swapped = ClipSpec { audio: lengths[0].1.audio.clone(), ..lengths[1].1.clone() };
+    let long = clips.make("long.wav", &tone(6));
+    let swapped = ClipSpec { audio: AudioSource::File { path: long, track: None }, ..lengths[1].1.clone() };
     let ended = end_of(&Player::open(swapped));
     assert!(near(ended, 2.0), "with another sound it ended at {ended} s");
 }
