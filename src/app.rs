@@ -32,7 +32,6 @@ use crate::model::hub::{Hub, HubId};
 use crate::prompt::Draft;
 use crate::settings::{Decoding, Sampling};
 use crate::state::{Media, Model, Run, State, file_name};
-use crate::time::Span;
 use crate::ui;
 
 use downloads::Downloads;
@@ -40,7 +39,7 @@ use exports::Exporter;
 use film::FilmReader;
 use places::Places;
 use shelf::Shelf;
-use stats::{Disturbance, FrameStats};
+use stats::FrameStats;
 use workers::{Files, SoundReader};
 
 /// Events taken per frame: a burst of tokens never makes a long frame.
@@ -493,29 +492,6 @@ impl App {
         // A hand that waits for a picture gets the filmstrip's.
         let scrub = self.player.as_ref().and_then(Playback::near_awaited_in);
         [answering, frame, scrub].into_iter().flatten().min()
-    }
-
-    /// Keeps a measured window busy: playing in a loop, seeking, changing speed and answering.
-    fn keep_busy(&mut self) {
-        if matches!(self.state.media, Media::Open { .. }) && !self.state.playback.playing {
-            self.perform(&Command::TogglePlay);
-        }
-        if !self.state.run.as_ref().is_some_and(Run::running) {
-            self.ask();
-        }
-        if let Some(view) = self.state.view.timeline {
-            let by = view.duration_secs() * 0.01;
-            self.state.show_time(Span::new(view.start_secs + by, view.end_secs + by));
-        }
-        let end_secs = self.state.duration_secs().unwrap_or_default();
-        match self.stats.as_mut().and_then(FrameStats::disturbance) {
-            Some(Disturbance::Seek(share)) => self.perform(&Command::Seek(share * end_secs)),
-            Some(Disturbance::Look(from, length)) => {
-                self.state.show_time(Span::new(from * end_secs, (from + length) * end_secs));
-            }
-            Some(Disturbance::Speed(speed)) => self.perform(&Command::SetSpeed(speed)),
-            None => {}
-        }
     }
 }
 

@@ -4,6 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::App;
+use crate::command::Command;
+use crate::state::{Media, Run};
+use crate::time::Span;
+
 /// Frames before this are not counted: pipelines are compiled and fonts are laid out.
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -92,6 +97,31 @@ impl FrameStats {
             at(0.99),
             at(1.0),
         );
+    }
+}
+
+impl App {
+    /// Keeps a measured window busy: playing in a loop, seeking, changing speed and answering.
+    pub(super) fn keep_busy(&mut self) {
+        if matches!(self.state.media, Media::Open { .. }) && !self.state.playback.playing {
+            self.perform(&Command::TogglePlay);
+        }
+        if !self.state.run.as_ref().is_some_and(Run::running) {
+            self.ask();
+        }
+        if let Some(view) = self.state.view.timeline {
+            let by = view.duration_secs() * 0.01;
+            self.state.show_time(Span::new(view.start_secs + by, view.end_secs + by));
+        }
+        let end_secs = self.state.duration_secs().unwrap_or_default();
+        match self.stats.as_mut().and_then(FrameStats::disturbance) {
+            Some(Disturbance::Seek(share)) => self.perform(&Command::Seek(share * end_secs)),
+            Some(Disturbance::Look(from, length)) => {
+                self.state.show_time(Span::new(from * end_secs, (from + length) * end_secs));
+            }
+            Some(Disturbance::Speed(speed)) => self.perform(&Command::SetSpeed(speed)),
+            None => {}
+        }
     }
 }
 
