@@ -130,6 +130,10 @@ pub struct App {
     fullscreen: bool,
     /// What the window manager says of it.
     fills_screen: bool,
+    /// Where playback was when the window was drawn last.
+    seen_secs: f64,
+    /// Where a clip was left that is not open yet.
+    left_at: Option<(u64, f64)>,
     fallback_font: bool,
     started: Instant,
     ctx: egui::Context,
@@ -167,6 +171,8 @@ impl App {
             sounds: SoundReader::new(shelf),
             fullscreen: false,
             fills_screen: false,
+            seen_secs: 0.0,
+            left_at: None,
             fallback_font: false,
             started: Instant::now(),
             ctx: cc.egui_ctx.clone(),
@@ -251,6 +257,9 @@ impl App {
                 }
                 let now = self.now_secs();
                 self.state.apply(event, now);
+                if let Some((clip_id, at_secs)) = self.left_at.take() {
+                    self.resume(clip_id, at_secs);
+                }
             }
         }
     }
@@ -258,7 +267,11 @@ impl App {
     /// Goes on where a long clip was left, unless it was gone elsewhere meanwhile.
     fn resume(&mut self, clip_id: u64, at_secs: f64) {
         let Some(player) = self.player.as_ref().filter(|_| clip_id == self.state.clip_id) else { return };
-        if player.position_secs() < 1.0 {
+        if self.state.media == Media::Opening {
+            self.left_at = Some((clip_id, at_secs));
+            return;
+        }
+        if matches!(self.state.media, Media::Open { .. }) && player.position_secs() < 1.0 {
             player.seek(at_secs);
             let left = ui::player::whole_clock(at_secs);
             self.state.notice(false, format!("Goes on where you left it, at {left}. Home: the start."));
@@ -425,6 +438,11 @@ impl App {
         if let Some(player) = self.player.as_ref().filter(|_| open) {
             transport::before(player, &self.state, command);
         }
+        if matches!(command, Command::Ask)
+            && let Some(why) = self.state.why_not_ask()
+        {
+            self.state.notice(false, format!("Nothing was asked: {why}."));
+        }
         if let Some(player) = &self.player {
             // Several keys can come in one frame: each counts from where the one before it led.
             self.state.playback.position_secs = player.position_secs();
@@ -470,7 +488,8 @@ impl App {
         self.state.now_secs = self.now_secs();
         let Some(player) = &self.player else { return };
         let playback = &mut self.state.playback;
-        let before_secs = std::mem::replace(&mut playback.position_secs, player.position_secs());
+        playback.position_secs = player.position_secs();
+        let before_secs = std::mem::replace(&mut self.seen_secs, playback.position_secs);
         playback.duration_secs = player.duration_secs();
         playback.playing = player.is_playing();
         playback.speed = player.speed();

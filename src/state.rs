@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use crate::clip::{AudioSource, ClipSpec};
 use crate::command::Command;
-use crate::event::{Event, FileFacts, ModelInfo, Outline, SoundLanes, Stage, Tracks};
+use crate::event::{Event, FileFacts, FileUse, ModelInfo, Outline, SoundLanes, Stage, Tracks};
+use crate::exports::ExportsCommand;
 use crate::prompt::{self, Draft, PromptText};
 use crate::settings::{Dtype, View};
 use crate::spectrum::Spectrum;
@@ -413,6 +414,54 @@ impl State {
             AudioSource::None | AudioSource::Silence | AudioSource::Noise { .. } => return None,
         };
         Some((tracks, chosen.unwrap_or(tracks.played)))
+    }
+
+    /// Whether something lies over the window that has the keys.
+    pub fn is_covered(&self) -> bool {
+        self.models.open || self.key_sheet || self.palette || self.exports.asked.is_some()
+    }
+
+    /// Whether a command would do anything now: what would not is not offered.
+    pub fn can(&self, command: &Command) -> bool {
+        let open = matches!(self.media, Media::Open { .. });
+        let has = |what: fn(&FileFacts) -> bool| self.facts.as_ref().is_some_and(what);
+        let video = open && self.clip.video.is_some() && has(|f| f.picture);
+        match command {
+            Command::SetAudio(AudioSource::Original { .. }) => video && has(|f| f.sound && !f.still),
+            Command::SetAudio(AudioSource::Silence | AudioSource::Noise { .. }) => video && has(|f| !f.still),
+            Command::SetAudio(AudioSource::None)
+            | Command::SetFrames(_)
+            | Command::ToggleModelView
+            | Command::SaveFrame(_) => video,
+            Command::SetAudio(AudioSource::File { .. })
+            | Command::Choose(FileUse::Sound)
+            | Command::TogglePlay
+            | Command::Halt
+            | Command::Shuttle(_)
+            | Command::StepSpeed(_)
+            | Command::SetSpeed(_)
+            | Command::StepFrame(_)
+            | Command::Skip(_)
+            | Command::Home
+            | Command::End
+            | Command::SelectFrom
+            | Command::SelectTo
+            | Command::ZoomTime(_)
+            | Command::HearOwnSound(_)
+            | Command::ToggleMute
+            | Command::StepVolume(_) => open,
+            Command::Select(None) | Command::ToggleLoop | Command::UseSelection | Command::ShowSelection => {
+                self.selection.is_some()
+            }
+            Command::UsePart(None) => self.clip.start_secs.is_some() || self.clip.end_secs.is_some(),
+            Command::ShowAllTime => self.view.timeline.is_some(),
+            Command::Undo => self.can_undo()[0],
+            Command::Redo => self.can_undo()[1],
+            Command::Ask => self.why_not_ask().is_none(),
+            Command::Stop => self.run.as_ref().is_some_and(Run::running),
+            Command::Exports(ExportsCommand::Video(_)) => self.why_not_export().is_none(),
+            _ => true,
+        }
     }
 
     /// Why the model cannot be asked now; `None` when it can.

@@ -42,6 +42,9 @@ pub(super) fn before(player: &Playback, state: &State, command: &Command) {
             // In whole steps, wherever the slider stands.
             let volume = ((player.volume() + step) / VOLUME_STEP).round() * VOLUME_STEP;
             player.set_volume(volume.clamp(0.0, 1.0));
+            if *up {
+                player.set_muted(false);
+            }
         }
         Command::HearOwnSound(own) => player.hear_own_sound(*own),
         _ => {}

@@ -89,7 +89,7 @@ pub(super) fn media_events(
     move |event| {
         notify(match event {
             MediaEvent::Opened { duration_secs, picture } => Event::ClipOpened { clip_id, duration_secs, picture },
-            MediaEvent::FrameReady | MediaEvent::Ended => Event::FrameReady,
+            MediaEvent::FrameReady | MediaEvent::Length | MediaEvent::Ended => Event::FrameReady,
             MediaEvent::Note(message) => Event::Note { message },
             MediaEvent::Failed(message) => Event::ClipFailed { clip_id, message },
         });
@@ -334,6 +334,9 @@ fn read_sound(clip: &ClipSpec, sound_id: u64, stale: &dyn Fn() -> bool, shelf: &
         }
         Err(e) => {
             report(Event::Lanes { sound_id, lanes: None });
+            for own in [false, true] {
+                report(Event::Outline { sound_id, own, outline: None });
+            }
             report(Event::Note { message: format!("The sound's lanes cannot be drawn: {e}") });
             return;
         }
@@ -341,14 +344,16 @@ fn read_sound(clip: &ClipSpec, sound_id: u64, stale: &dyn Fn() -> bool, shelf: &
     // The whole of it, and the video's own sound beside another.
     outline(&whole, false, sound_id, shelf, stale, report);
     let own = clip.video.as_ref().map(|path| sound_alone(&ClipSpec::original(path)));
-    if let Some(own) = own.filter(|own| *own != whole) {
-        outline(&own, true, sound_id, shelf, stale, report);
+    match own.filter(|own| *own != whole) {
+        Some(own) => outline(&own, true, sound_id, shelf, stale, report),
+        // What was done to it is taken back.
+        None => report(Event::Outline { sound_id, own: true, outline: None }),
     }
 }
 
 /// The sound of a clip without its picture, so that nothing is decoded twice. Another sound ends where the picture does.
 fn sound_alone(clip: &ClipSpec) -> ClipSpec {
-    let fills = !matches!(clip.audio, AudioSource::Original { .. });
+    let fills = !matches!(clip.audio, AudioSource::Original { .. } | AudioSource::None);
     let end_secs = clip.video.as_ref().filter(|_| fills).and_then(|path| media::probe(path).ok()?.picture_secs);
     let audio = match (&clip.audio, &clip.video) {
         (AudioSource::Original { track }, Some(path)) => AudioSource::File { path: path.clone(), track: *track },

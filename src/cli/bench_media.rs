@@ -183,17 +183,23 @@ fn scrub(path: &Path, targets: &[f64]) -> Result<Vec<f64>> {
             match events.recv_timeout(Duration::from_mins(1)).context("no frame came")? {
                 MediaEvent::FrameReady => return Ok(()),
                 MediaEvent::Failed(why) => bail!("{why}"),
-                MediaEvent::Opened { .. } | MediaEvent::Ended | MediaEvent::Note(_) => {}
+                MediaEvent::Opened { .. } | MediaEvent::Length | MediaEvent::Ended | MediaEvent::Note(_) => {}
             }
         }
     };
     seen()?;
     let mut waited = Vec::new();
     for target in targets {
-        while events.try_recv().is_ok() {}
+        let before = player.frame_at(player.position_secs()).map(|f| f.pts_secs());
         let started = Instant::now();
         player.scrub(*target);
-        seen()?;
+        loop {
+            seen()?;
+            // News of the place before can come late.
+            if player.frame_at(*target).map(|f| f.pts_secs()) != before {
+                break;
+            }
+        }
         waited.push(started.elapsed().as_secs_f64() * 1e3);
     }
     Ok(waited)

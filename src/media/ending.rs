@@ -1,5 +1,5 @@
-//! Where a file and the picture in it end: by what it says, by its last packets where it does not say it or says more
-//! than there is (cut off, or with a header that lies). Decodes nothing. Knows nothing of who asks.
+//! Where a file and the picture in it end: by what it says, by its last packets where it says more than there is (cut off,
+//! or with a header that lies) or does not say it of the picture. Decodes nothing. Knows nothing of who asks.
 
 use super::raw;
 use super::source::{Source, positive, tick_secs};
@@ -26,6 +26,12 @@ pub(super) struct Ends {
 }
 
 impl Ends {
+    /// Where everything in a file ends; reading stands elsewhere afterwards.
+    pub(super) fn whole_of(source: &mut Source) -> Option<f64> {
+        let says = source.duration_secs().filter(|_| !source.is_still())?;
+        Some(ends_early(source).unwrap_or(says))
+    }
+
     /// Finds out; reading stands elsewhere afterwards.
     pub(super) fn of(source: &mut Source) -> Self {
         let Some(says) = source.duration_secs().filter(|_| !source.is_still()) else { return Self::default() };

@@ -115,8 +115,8 @@ pub enum MediaError {
     /// A clip without picture and sound was to be played or encoded.
     #[error("the clip has neither picture nor sound; choose a file")]
     EmptyClip,
-    /// Noise has no length of its own.
-    #[error("noise fills a video's length; give a video, or an end")]
+    /// Noise and silence have no length of their own.
+    #[error("noise and silence fill a video's length; give a video, or an end")]
     NoLength,
     /// Parameters an encoder cannot take.
     #[error("cannot write this video ({detail}): {}", path.display())]

@@ -49,6 +49,8 @@ pub enum MediaEvent {
     },
     /// The first frame after opening or seeking is ready to be shown.
     FrameReady,
+    /// The clip's length became known, or another.
+    Length,
     /// Playing reached the end and stopped.
     Ended,
     /// Something the user should know and can live with, such as a file without sound.
@@ -106,6 +108,8 @@ impl Playback {
                 picture_seek: 1,
                 steps: 0,
                 snaps: false,
+                announce: false,
+                hurried: false,
                 target_secs: start_secs,
                 rough: false,
                 speed: 1.0,
@@ -184,7 +188,9 @@ impl Playback {
 
     /// Stops where it is.
     pub fn pause(&self) {
+        let mut state = self.shared.lock();
         self.shared.transport.stop();
+        self.shared.stopped(&mut state);
     }
 
     /// Goes to a time, exactly; plays on from there if it was playing.
@@ -283,17 +289,18 @@ impl Playback {
             return;
         }
         state.steps = state.steps.saturating_add(1);
-        let shown = self.shared.take_steps(&mut state);
-        drop(state);
-        if shown {
-            (self.shared.notify)(MediaEvent::FrameReady);
-        }
+        self.shared.take_steps(&mut state);
     }
 
     /// Shows the frame before the one that is shown; stops playing.
     pub fn step_back(&self) {
         self.pause();
         let mut state = self.shared.lock();
+        let moving = state.opened.unwrap_or_default().moving;
+        if !moving || matches!(state.clip.frames, FrameEdit::Black | FrameEdit::Freeze) {
+            // One picture for all time has none before it.
+            return;
+        }
         match state.shown_now().or(state.queue.front()).map(|f| f.pts_secs()) {
             Some(shown) if state.steps == 0 => self.shared.step_before(&mut state, shown, 0),
             // On the way to a frame, it is that frame which the step goes back from, not the one still on screen.
@@ -330,7 +337,7 @@ impl Playback {
             state.sound_version += 1;
             state.keep_time = true;
         }
-        self.shared.set_bounds(&state, at);
+        self.shared.renew_bounds(&mut state);
         drop(state);
         self.shared.wake_picture.notify_all();
         self.shared.wake_sound.notify_all();

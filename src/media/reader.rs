@@ -58,8 +58,11 @@ pub struct VideoReader {
     awaits_key: bool,
     /// What lies on the way to a frame that is sought.
     way: Way,
-    /// Whether frames that no other is made of are passed over.
+    /// Whether frames that no other is made of are passed over, and whether any were since the last seek.
     hurry: bool,
+    thinned: bool,
+    /// The same file once more, to look for key frames ahead without moving here.
+    scout: Option<Source>,
 }
 
 impl VideoReader {
@@ -108,6 +111,8 @@ impl VideoReader {
             awaits_key: false,
             way: Way::default(),
             hurry: false,
+            thinned: false,
+            scout: None,
         })
     }
 
@@ -119,6 +124,21 @@ impl VideoReader {
     /// Passes over frames that no other is made of, or no longer. Those of an interlaced picture are all needed.
     pub(crate) fn set_hurry(&mut self, hurry: bool) {
         self.hurry = hurry && !self.interlaced;
+    }
+
+    /// Whether decoding can go on nearer to `t_secs` than it is: at a key frame that lies ahead.
+    pub(crate) fn key_ahead(&mut self, t_secs: f64) -> bool {
+        let Some(last_secs) = self.last_secs.filter(|_| !self.cannot_restart()) else { return false };
+        if self.scout.is_none() {
+            self.scout = Source::open(self.source.path()).ok();
+            if let Some(scout) = &mut self.scout {
+                scout.keep_only(self.stream);
+            }
+        }
+        let Some(scout) = &mut self.scout else { return false };
+        let key = if scout.seek(t_secs) { scout.read(self.stream) } else { None };
+        let ticks = key.filter(ffmpeg::Packet::is_key).and_then(|key| key.pts().or(key.dts()));
+        ticks.is_some_and(|ticks| self.secs(ticks) > last_secs + EPSILON_SECS)
     }
 
     /// The file being read.
@@ -180,7 +200,9 @@ impl VideoReader {
     /// [`seek`](Self::seek), given up as soon as `stale` says so: then false, and only another seek makes sense.
     pub(crate) fn seek_unless(&mut self, t_secs: f64, stale: &dyn Fn() -> bool) -> Result<bool, MediaError> {
         let t_secs = if t_secs.is_finite() { t_secs + EPSILON_SECS } else { 0.0 };
-        if let Some(last) = self.last_secs.filter(|last| *last <= t_secs && t_secs - last < DECODE_ON_SECS) {
+        self.hurry = false;
+        let near = |last: &f64| !self.thinned && *last <= t_secs && t_secs - last < DECODE_ON_SECS;
+        if let Some(last) = self.last_secs.filter(near) {
             // Only with a frame in hand that is later than the last one is the way forward certain.
             if self.forward_from(last, t_secs, stale)? {
                 return Ok(true);
@@ -359,7 +381,7 @@ impl VideoReader {
         self.held = None;
         self.jumped = false;
         self.awaits_key = false;
-        self.hurry = false;
+        (self.hurry, self.thinned) = (false, false);
         self.way.clear();
     }
 
@@ -466,6 +488,7 @@ impl VideoReader {
                     if self.awaits_key {
                         continue;
                     }
+                    self.thinned |= self.hurry;
                     let passed = self.hurry || self.way.passes(&packet);
                     self.decoder.skip_frame(if passed { Discard::NonReference } else { Discard::Default });
                     raw::clear_last_line();

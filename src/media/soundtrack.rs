@@ -1,4 +1,4 @@
-//! The sound of a clip on the clip's own axis: another file's or noise, shifted, repeated and made louder as the clip
+//! The sound of a clip on the clip's own axis: another file's, noise or silence, shifted, repeated and made louder as the clip
 //! says. The one place that does so: what is heard, what the model is given and what is written into a video come
 //! from here. Knows nothing of devices, models or pictures.
 
@@ -32,6 +32,9 @@ pub struct Soundtrack {
     gain: Option<f32>,
     /// How long the file is, where the sound is all there is.
     alone_secs: Option<f64>,
+    /// Where the newest samples of the file ended, and where the last of all did, for files that do not say.
+    heard_secs: Option<f64>,
+    found_secs: Option<f64>,
     /// Length of one round in seconds, for a sound that is repeated.
     period_secs: Option<f64>,
     round: u64,
@@ -46,11 +49,8 @@ enum Source {
         /// The file has one channel: it goes to all of ours as it is, at the level the model gets it.
         mono: bool,
     },
-    Noise {
-        seed: u64,
-        amplitude: f32,
-        next: i64,
-    },
+    /// Silence is noise of no amplitude.
+    Noise { seed: u64, amplitude: f32, next: i64 },
 }
 
 impl Soundtrack {
@@ -75,6 +75,8 @@ impl Soundtrack {
                 offset_secs: 0.0,
                 gain: None,
                 alone_secs: None,
+                heard_secs: None,
+                found_secs: None,
                 period_secs,
                 round: 0,
                 gave: false,
@@ -111,7 +113,7 @@ impl Soundtrack {
         let period_secs = period_secs.filter(|p| *p > 0.0);
         let mut sound = of(path.clone(), Source::File { reader: Box::new(reader), mono }, period_secs);
         if clip.video.is_none() {
-            sound.alone_secs = Ends::of(&mut super::source::Source::open(path)?).whole_secs;
+            sound.alone_secs = Ends::whole_of(&mut super::source::Source::open(path)?);
         }
         Ok(Some(sound))
     }
@@ -125,21 +127,17 @@ impl Soundtrack {
         self.gain = (gain_db != 0.0).then(|| 10f64.powf(gain_db / 20.0) as f32);
     }
 
-    /// Whether it goes on for as long as anyone listens.
-    pub(super) fn is_endless(&self) -> bool {
-        self.period_secs.is_some() || matches!(self.source, Source::Noise { .. })
-    }
-
-    /// The file the sound comes from; for noise, the picture's.
+    /// The file the sound comes from; for noise and silence, the picture's.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the sound ends on the clip's axis, in seconds; `None` when it does not say or has no end.
+    /// Where the sound ends on the clip's axis, in seconds; `None` when it has no end, or does not say it and has not been
+    /// read to it.
     pub fn end_secs(&self) -> Option<f64> {
         match &self.source {
             Source::File { reader, .. } if self.period_secs.is_none() => {
-                let length = self.alone_secs.or_else(|| reader.duration_secs())?;
+                let length = self.alone_secs.or_else(|| reader.duration_secs()).or(self.found_secs)?;
                 Some((length + self.offset_secs).max(0.0))
             }
             _ => None,
@@ -162,7 +160,7 @@ impl Soundtrack {
                     self.round = rounds as u64;
                     at = (at - rounds * period).max(0.0);
                 }
-                (self.gave, self.barren) = (false, 0);
+                (self.gave, self.barren, self.heard_secs) = (false, 0, None);
                 reader.seek(at)?;
             }
         }
@@ -189,6 +187,7 @@ impl Soundtrack {
                 let Some(mut chunk) = reader.next_chunk()? else {
                     self.barren = if self.gave { 0 } else { self.barren + 1 };
                     if self.period_secs.is_none() || self.barren > 1 {
+                        self.found_secs = self.found_secs.or(self.heard_secs);
                         return Ok(None);
                     }
                     self.round += 1;
@@ -197,6 +196,7 @@ impl Soundtrack {
                     continue;
                 };
                 let ours = if *mono { 1 } else { self.channels };
+                self.heard_secs = Some((chunk.start + (chunk.samples.len() / ours) as i64) as f64 / rate);
                 let mut shift = self.offset_secs;
                 if let Some(period) = self.period_secs {
                     // A round is what lies between its beginning and its end, to the sample.

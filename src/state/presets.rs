@@ -149,6 +149,7 @@ mod tests {
     use crate::clip::ClipSpec;
     use crate::command::Command;
     use crate::event::{FileFacts, Tracks};
+    use crate::state::Media;
 
     #[test]
     fn every_condition_is_one_change_away_from_the_aligned_clip() {
@@ -161,6 +162,15 @@ mod tests {
             still: false,
             summary: String::new(),
         });
+        // What another sound needs is not offered where it is missing.
+        let silence = Command::SetAudio(AudioSource::Silence);
+        assert!(!state.can(&silence) && !state.can(&Command::StepFrame(1)), "nothing is open");
+        state.media = Media::Open { duration_secs: Some(4.0), picture: true };
+        assert!(state.can(&silence) && state.can(&Command::StepFrame(1)) && !state.can(&Command::UseSelection));
+        let sound_alone = ClipSpec { audio: state.clip.audio.clone(), ..ClipSpec::default() };
+        let video = std::mem::replace(&mut state.clip, sound_alone);
+        assert!(!state.can(&silence) && !state.can(&Command::SetAudio(AudioSource::None)), "it is all there is");
+        state.clip = video;
         state.draft.options = "cat, dog".to_owned();
         let aligned = state.under(Condition::Aligned);
         assert_eq!(aligned, state.case());

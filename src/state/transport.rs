@@ -121,6 +121,11 @@ impl State {
     /// While time runs, the part of the axis that is shown goes on with it, page by page. Not while a hand moves.
     pub fn follow_time(&mut self, before_secs: f64) {
         let Some(view) = self.view.timeline else { return };
+        // What is left of a clip that has become shorter.
+        let end = self.duration_secs().filter(|end| view.end_secs > end + 1e-6);
+        if end.is_some() {
+            return self.show_time(view);
+        }
         let at = self.playback.position_secs;
         // Who looks at another part on purpose stays there.
         if self.playback.playing && view.contains(before_secs) && !view.contains(at) {

@@ -92,8 +92,6 @@ pub fn commands(ctx: &Context, state: &State) -> Vec<Command> {
     let focused = ctx.memory(|m| m.focused().is_some());
     // A menu that is open closes itself, and nothing else with it.
     let menu = egui::Popup::is_any_open(ctx);
-    // What lies over the window has the keys.
-    let covered = state.models.open || state.key_sheet || state.palette || state.exports.asked.is_some();
     let is_arrow = |key| matches!(key, Key::Left | Key::Right | Key::Up | Key::Down);
     let mut commands = Vec::new();
     for Action { keys, command, .. } in ACTIONS {
@@ -103,7 +101,7 @@ pub fn commands(ctx: &Context, state: &State) -> Vec<Command> {
         let taken = focused && !chord.ctrl && !chord.shift && (chord.key == Key::Space || is_arrow(chord.key));
         let typed = typing && !chord.in_text;
         let closes_menu = menu && chord.key == Key::Escape;
-        if !(typed || taken || closes_menu || covered && !command.reaches_under_sheets()) {
+        if !(typed || taken || closes_menu || state.is_covered() && !command.reaches_under_sheets()) {
             let times = pressed(ctx, *chord, command.repeats());
             commands.extend(std::iter::repeat_n(command, times));
         }

@@ -21,7 +21,25 @@ pub struct Search {
 struct Line {
     label: String,
     keys: &'static str,
-    command: Command,
+    does: Does,
+}
+
+/// What a line does; cases are made when they are chosen.
+#[derive(Clone)]
+enum Does {
+    Command(Command),
+    Try(Condition),
+    Question(&'static str),
+}
+
+impl Does {
+    fn command(&self, state: &State) -> Command {
+        match self {
+            Self::Command(command) => command.clone(),
+            Self::Try(condition) => Command::SetCase(Box::new(state.under(*condition))),
+            Self::Question(question) => Command::SetCase(Box::new(state.asked(question))),
+        }
+    }
 }
 
 /// The list over the window, while it is open.
@@ -41,7 +59,7 @@ pub fn show(ui: &Ui, state: &State, search: &mut Search, commands: &mut Vec<Comm
     let lines = matching(state, &search.text);
     let last = lines.len().saturating_sub(1);
     search.chosen = search.chosen.min(last).saturating_add_signed(moved[0] + moved[1]).min(last);
-    let mut given = lines.get(search.chosen).filter(|_| entered).map(|line| line.command.clone());
+    let mut given = lines.get(search.chosen).filter(|_| entered).map(|line| line.does.clone());
     let modal = Modal::new(Id::unique("palette"))
         .backdrop_color(Color32::from_black_alpha(110))
         .frame(theme::card().inner_margin(12).stroke(Stroke::new(1.0, theme::LINE)))
@@ -67,7 +85,7 @@ pub fn show(ui: &Ui, state: &State, search: &mut Search, commands: &mut Vec<Comm
                         response.scroll_to_me(None);
                     }
                     if response.clicked() {
-                        given = Some(line.command.clone());
+                        given = Some(line.does.clone());
                     }
                 }
             });
@@ -75,7 +93,7 @@ pub fn show(ui: &Ui, state: &State, search: &mut Search, commands: &mut Vec<Comm
     if given.is_some() || modal.should_close() {
         commands.push(Command::TogglePalette);
     }
-    commands.extend(given);
+    commands.extend(given.map(|does| does.command(state)));
 }
 
 fn entry(ui: &mut Ui, line: &Line, chosen: bool) -> egui::Response {
@@ -105,26 +123,18 @@ fn all(state: &State) -> Vec<Line> {
         for action in ACTIONS.iter().filter(|a| a.group == group) {
             let command = (action.command)();
             // Two keys for one thing are one thing, and what holds as long as a key does is nothing to choose.
-            let again = lines.iter().any(|line| line.command == command);
-            if again || matches!(command, Command::HearOwnSound(_) | Command::TogglePalette | Command::Escape) {
-                continue;
+            let again = lines.iter().any(|line| matches!(&line.does, Does::Command(known) if *known == command));
+            let choice = !matches!(command, Command::HearOwnSound(_) | Command::TogglePalette | Command::Escape);
+            if !again && choice && state.can(&command) {
+                let keys = action.keys.map_or("", |(_, keys)| keys);
+                lines.push(Line { label: action.label.to_owned(), keys, does: Does::Command(command) });
             }
-            lines.push(Line {
-                label: action.label.to_owned(),
-                keys: action.keys.map_or("", |(_, keys)| keys),
-                command,
-            });
         }
     }
-    lines.extend(Condition::ALL.map(|condition| Line {
-        label: format!("Try: {}", condition.name()),
-        keys: "",
-        command: Command::SetCase(Box::new(state.under(condition))),
-    }));
-    lines.extend(QUESTIONS.map(|(name, question)| Line {
-        label: format!("Question: {name}"),
-        keys: "",
-        command: Command::SetCase(Box::new(state.asked(question))),
-    }));
+    let line = |label, does| Line { label, keys: "", does };
+    if state.clip.video.is_some() {
+        lines.extend(Condition::ALL.map(|c| line(format!("Try: {}", c.name()), Does::Try(c))));
+    }
+    lines.extend(QUESTIONS.map(|(name, question)| line(format!("Question: {name}"), Does::Question(question))));
     lines
 }

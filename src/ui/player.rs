@@ -301,7 +301,7 @@ pub fn over_picture(ui: &mut Ui, state: &State, screen: &mut Screen, commands: &
     let bar = Rect::from_min_max(whole.left_bottom() - Vec2::new(0.0, 62.0), whole.max);
     let near = ui.ctx().pointer_hover_pos().is_some_and(|at| bar.contains(at));
     let left = STAYS_SECS - (now - screen.moved_secs);
-    if left <= 0.0 && !near && !egui::Popup::is_any_open(ui.ctx()) {
+    if left <= 0.0 && !near && !state.is_covered() && !egui::Popup::is_any_open(ui.ctx()) {
         ui.ctx().set_cursor_icon(egui::CursorIcon::None);
         return;
     }

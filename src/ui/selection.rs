@@ -80,7 +80,7 @@ pub fn handles(
     ui.painter().rect_filled(row, 4, theme::PANEL);
     ui.painter().rect_stroke(row, 4, Stroke::new(1.0, theme::LINE), egui::StrokeKind::Inside);
     let mut x = row.left();
-    let mut button = |what: Handle<'_>, name: &str, width: f32, on: bool| {
+    let mut button = |what: Handle<'_>, (name, keys): (&str, &str), width: f32, on: bool| {
         let rect = Rect::from_min_size(Pos2::new(x, row.top()), Vec2::new(width, row.height()));
         x += width;
         let response = ui.interact(rect, ui.scope_id().with(name), egui::Sense::click());
@@ -99,22 +99,22 @@ pub fn handles(
                 icons::paint(ui.painter(), Icon::Close, place, color);
             }
         }
-        response.on_hover_text(name).clicked()
+        response.on_hover_text(format!("{name}  ({keys})")).clicked()
     };
     if let Some(selection) = state.selection {
-        if button(Handle::Text("Loop"), "Loop the selection, or not  (R)", 40.0, selection.looping) {
+        if button(Handle::Text("Loop"), ("Loop the selection", "R"), 40.0, selection.looping) {
             commands.push(Command::ToggleLoop);
         }
-        if !used && button(Handle::Text("Ask about it"), "Ask about the selection only  (A)", 84.0, false) {
+        if !used && button(Handle::Text("Ask about it"), ("Ask about the selection only", "A"), 84.0, false) {
             commands.push(Command::UseSelection);
         }
     }
     if (used || state.selection.is_none())
-        && button(Handle::Text("Whole clip"), "Ask about the whole clip  (Shift+A)", 84.0, used)
+        && button(Handle::Text("Whole clip"), ("Ask about the whole clip", "Shift+A"), 84.0, used)
     {
         commands.push(Command::UsePart(None));
     }
-    if state.selection.is_some() && button(Handle::Close, "Clear the selection  (X)", 22.0, false) {
+    if state.selection.is_some() && button(Handle::Close, ("Clear the selection", "X"), 22.0, false) {
         commands.push(Command::Select(None));
     }
 }

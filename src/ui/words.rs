@@ -23,12 +23,18 @@ pub fn color(part: Part) -> Color32 {
     }
 }
 
-/// The disclosure that shows all of it.
+/// The disclosure that shows all of it. It stands there before the text is known: what is below stays where it is.
 pub fn show(ui: &mut Ui, text: Option<&PromptText>) {
-    let Some(text) = text else { return };
-    let title = format!("The whole prompt: {} tokens and the media’s", text.tokens());
+    let title = match text {
+        Some(text) => format!("The whole prompt: {} tokens and the media’s", text.tokens()),
+        None => "The whole prompt".to_owned(),
+    };
     let title = RichText::new(title).small().color(theme::WEAK);
     egui::CollapsingHeader::new(title).id_salt("whole prompt").show_unindented(ui, |ui| {
+        let Some(text) = text else {
+            ui.label(RichText::new("A model lays it out once it is loaded.").small().color(theme::WEAK));
+            return;
+        };
         theme::card().fill(theme::INSET).show(ui, |ui| {
             ui.set_width(ui.available_width());
             ScrollArea::vertical().id_salt("prompt text").max_height(200.0).show(ui, |ui| {

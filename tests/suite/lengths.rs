@@ -104,6 +104,14 @@ fn a_recording_that_does_not_say_how_long_it_is_ends_where_it_ends() {
         // The end is a place to go to now.
         player.playback.seek(f64::INFINITY);
         assert!(near(player.playback.position_secs(), *secs), "{name}: {}", player.playback.position_secs());
+        // And it stays known, wherever one goes and however fast.
+        for change in [|p: &Player| p.playback.seek(0.5), |p: &Player| p.playback.set_speed(2.0)] {
+            change(&player);
+            player.playback.play();
+            player.play_to(0.8);
+            let length = player.playback.duration_secs();
+            assert!(length.is_some_and(|length| near(length, *secs)), "{name} is {length:?} s long after all");
+        }
     }
     // Before it is known, there is no such place, and nothing moves.
     let player = Player::open(lengths[0].1.clone());
@@ -115,6 +123,51 @@ fn a_recording_that_does_not_say_how_long_it_is_ends_where_it_ends() {
     let swapped = ClipSpec { audio: AudioSource::File { path: long, track: None }, ..lengths[1].1.clone() };
     let ended = end_of(&Player::open(swapped));
     assert!(near(ended, 2.0), "with another sound it ended at {ended} s");
+    let short = clips.make("short.wav", &tone(1));
+    let swapped = ClipSpec { audio: AudioSource::File { path: short, track: None }, ..lengths[1].1.clone() };
+    let ended = end_of(&Player::open(swapped));
+    assert!(near(ended, 2.0), "with a shorter sound it ended at {ended} s");
+}
+
+#[test]
+fn a_still_is_as_long_as_the_sound_that_is_put_to_it() {
+    let clips = Clips::new();
+    let alone = ClipSpec {
+        video: Some(clips.make("still.png", "-f lavfi -i testsrc2=size=64x48 -frames:v 1")),
+        ..ClipSpec::default()
+    };
+    let sound = clips.make("three.wav", &tone(3));
+    let recorded = recorded(&clips, "three.webm", &format!("{} -c:a libopus", tone(3)));
+    let player = Player::open(alone.clone());
+    let playback = &player.playback;
+    let becomes = |wanted: f64| {
+        while !playback.duration_secs().is_some_and(|secs| near(secs, wanted)) {
+            player.until(|e| *e == MediaEvent::Length);
+        }
+    };
+    becomes(0.04);
+    playback.set_clip(
+        ClipSpec { audio: AudioSource::File { path: sound, track: None }, ..alone.clone() },
+        Sampling::default(),
+    );
+    becomes(3.0);
+    playback.play();
+    player.play_to(0.5);
+    // A picture has no sound of its own: that is silence for as long as it is asked for, and no end.
+    playback.hear_own_sound(true);
+    player.play_to(1.0);
+    playback.hear_own_sound(false);
+    player.play_to(1.2);
+    playback.step_back();
+    assert!(playback.position_secs() > 1.1, "one picture has none before it, {}", playback.position_secs());
+    playback.set_clip(alone.clone(), Sampling::default());
+    becomes(0.04);
+    assert!(playback.position_secs() < 0.1, "{}", playback.position_secs());
+    // One that does not say how long it is.
+    let unknown = ClipSpec { audio: AudioSource::File { path: recorded, track: None }, ..alone };
+    playback.set_clip(unknown, Sampling::default());
+    let ended = end_of(&player);
+    assert!(near(ended, 3.0), "it ended at {ended} s");
 }
 
 #[test]

@@ -31,7 +31,7 @@ const BACK_SECS: [f64; 2] = [0.4, 4.0];
 
 /// Behind the sound by more than this, in seconds of playing, frames that no other is made of are not decoded.
 const HURRY_SECS: f64 = 0.25;
-/// Behind by more than this, decoding goes on where the sound is.
+/// Behind by more than this, decoding goes on where the sound is. (Backwards both are seconds of the clip.)
 const LEAP_SECS: f64 = 1.0;
 
 /// Where frames come from.
@@ -127,6 +127,7 @@ pub(super) fn run(shared: &Shared) {
         while !state.quit
             && version == state.picture_version
             && seek == state.picture_seek
+            && !state.announce
             && (state.picture_done || state.queue.len() >= most)
         {
             // Where nobody looks for a while, what is over makes room: else the picture would fall behind the sound by
@@ -142,6 +143,11 @@ pub(super) fn run(shared: &Shared) {
         }
         if state.quit {
             return;
+        }
+        if std::mem::take(&mut state.announce) {
+            drop(state);
+            (shared.notify)(MediaEvent::FrameReady);
+            continue;
         }
         if version != state.picture_version {
             version = state.picture_version;
@@ -163,7 +169,7 @@ pub(super) fn run(shared: &Shared) {
                     }
                     state.opened = Some(opened);
                     state.error = None;
-                    shared.renew_bounds(&state);
+                    shared.renew_bounds(&mut state);
                     let duration_secs = state.duration_secs();
                     drop(state);
                     shared.wake_sound.notify_all();
@@ -218,11 +224,18 @@ pub(super) fn run(shared: &Shared) {
         };
         // Where time runs on without waiting for frames, they follow it.
         let at_secs = shared.running_secs().filter(|_| !first);
+        let mut hurried = false;
         let decoded = match (backwards && !first, at_secs) {
             (true, at) => pictures.previous(at.map_or(f64::INFINITY, |(at, _)| at), &stale),
-            (false, Some((at, speed))) => pictures.follow(at, speed, &stale).and_then(|()| pictures.next(&stale)),
+            (false, Some((at, speed))) => pictures.follow(at, speed, &stale).and_then(|hurries| {
+                hurried = hurries;
+                pictures.next(&stale)
+            }),
             // The first frame is the one that is shown at the target, whichever way time runs.
-            (false, None) => pictures.next(&stale),
+            (false, None) => {
+                pictures.take_time();
+                pictures.next(&stale)
+            }
         };
         let next = match decoded {
             Ok(next) => next,
@@ -236,6 +249,7 @@ pub(super) fn run(shared: &Shared) {
         if state.picture_seek != seek || state.picture_version != version {
             continue;
         }
+        state.hurried |= hurried;
         let ready = first;
         let mut found_end = false;
         if let Some(frame) = next {
@@ -256,14 +270,14 @@ pub(super) fn run(shared: &Shared) {
             // A raw stream or a still says no length: it ends where its frames end, unless its sound is longer.
             // A still with another sound is shown for as long as that.
             let endless = matches!(pictures, Pictures::Still(..)) && state.sound_fills();
-            let ends = end_secs.filter(|_| !backwards && !endless);
+            let ends = end_secs.filter(|_| !backwards && !endless && !state.hurried);
             if let Some(opened) = state.opened.as_mut().filter(|opened| ends.is_some() && opened.counted != ends) {
                 opened.counted = ends;
-                shared.renew_bounds(&state);
+                shared.renew_bounds(&mut state);
                 found_end = true;
             }
         }
-        let stepped = shared.take_steps(&mut state);
+        shared.take_steps(&mut state);
         if ready {
             first = false;
             if !state.rough {
@@ -272,8 +286,11 @@ pub(super) fn run(shared: &Shared) {
             }
         }
         drop(state);
-        if ready || stepped || found_end {
+        if ready {
             (shared.notify)(MediaEvent::FrameReady);
+        }
+        if found_end {
+            (shared.notify)(MediaEvent::Length);
         }
     }
 }
@@ -361,15 +378,23 @@ impl Pictures {
     }
 
     /// Keeps up with time that is at `at_secs` and runs at `speed`, where decoding every frame is too slow: the next frame
-    /// is not far behind, at the cost of others.
-    fn follow(&mut self, at_secs: f64, speed: f64, stale: &dyn Fn() -> bool) -> Result<(), MediaError> {
-        let Self::File(reader, _) = self else { return Ok(()) };
+    /// is not far behind, at the cost of others. Whether others are passed over.
+    fn follow(&mut self, at_secs: f64, speed: f64, stale: &dyn Fn() -> bool) -> Result<bool, MediaError> {
+        let Self::File(reader, _) = self else { return Ok(false) };
         let behind_secs = reader.last_secs().map_or(0.0, |last| (at_secs - last) / speed);
-        reader.set_hurry(behind_secs > HURRY_SECS);
-        if behind_secs > LEAP_SECS {
+        let hurries = behind_secs > HURRY_SECS;
+        if behind_secs > LEAP_SECS && reader.key_ahead(at_secs) {
             reader.seek_unless(at_secs, stale)?;
         }
-        Ok(())
+        reader.set_hurry(hurries);
+        Ok(hurries)
+    }
+
+    /// Decodes every frame again.
+    fn take_time(&mut self) {
+        if let Self::File(reader, _) = self {
+            reader.set_hurry(false);
+        }
     }
 
     fn next(&mut self, stale: &dyn Fn() -> bool) -> Result<Option<Arc<dyn Planes>>, MediaError> {

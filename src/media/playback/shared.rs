@@ -35,6 +35,10 @@ pub(super) struct State {
     pub(super) clip: ClipSpec,
     pub(super) sampling: Sampling,
     pub(super) quit: bool,
+    // Where time is to go: `seek` counts every jump, and the sound of older ones is stale. The frames in `queue` belong to
+    // `picture_seek`, which is `seek` but for steps to frames that were in the queue already: these move time and sound
+    // alone, so picture_seek ≤ seek. `shown` belongs to `shown_seek`, and to the newest jump once shown_seek ≥ picture_seek.
+    // `steps` and `snaps` say what else is to be done once the first frame of `picture_seek` is there.
     /// Counts seeks; sound of older ones is stale.
     pub(super) seek: u64,
     /// The newest seek that the frames in `queue` belong to: a step to a frame that is ready moves the sound alone.
@@ -43,6 +47,10 @@ pub(super) struct State {
     pub(super) steps: i32,
     /// The newest seek went to the frame before another one: time is that frame's once it is known.
     pub(super) snaps: bool,
+    /// A step has shown a frame that the owner has not been told of.
+    pub(super) announce: bool,
+    /// Frames were passed over since the newest seek, to keep up with time: what is shown is not exact.
+    pub(super) hurried: bool,
     pub(super) target_secs: f64,
     /// The seek is one of many while a hand moves: any near frame will do at first, and time stands.
     pub(super) rough: bool,
@@ -98,12 +106,13 @@ impl State {
         let Opened { whole, picture, counted, moving } = self.opened.unwrap_or_default();
         let sound = self.sound_duration_secs;
         match self.clip.audio {
-            _ if !moving => whole.or(sound).or(counted),
+            // A still is as long as another sound, whatever it is by itself.
+            _ if !moving => whole.or(sound.filter(|secs| *secs > 0.0)).or(counted.filter(|_| !self.sound_fills())),
             // A soundtrack of its own may outlast the picture, or the picture it: the longer one is known once both are.
             AudioSource::Original { .. } => whole.or_else(|| sound.zip(counted).map(|(a, b)| a.max(b))).or(picture),
             // Another one is cut to the picture.
             AudioSource::None | AudioSource::File { .. } | AudioSource::Silence | AudioSource::Noise { .. } => {
-                picture.or(counted).or(whole).or(sound)
+                picture.or(counted).or(whole)
             }
         }
     }
@@ -183,7 +192,7 @@ impl Shared {
     pub(super) fn seek_to(&self, state: &mut State, t_secs: f64) {
         self.move_time(state, t_secs);
         state.picture_seek = state.seek;
-        (state.steps, state.snaps) = (0, false);
+        (state.steps, state.snaps, state.hurried) = (0, false, false);
         state.queue.clear();
         state.picture_done = false;
         self.wake_picture.notify_all();
@@ -216,9 +225,16 @@ impl Shared {
         }
     }
 
-    /// Shows the frames that steps forward wait for, as far as they are ready: nothing is decoded anew. Whether one was.
-    pub(super) fn take_steps(&self, state: &mut State) -> bool {
-        let before = state.seek;
+    /// Time stands: where frames were passed over to keep up with it, the exact one is sought.
+    pub(super) fn stopped(&self, state: &mut State) {
+        if state.hurried {
+            let at_secs = self.heard_secs(state);
+            self.seek_to(state, at_secs);
+        }
+    }
+
+    /// Shows the frames that steps forward wait for, as far as they are ready: nothing is decoded anew.
+    pub(super) fn take_steps(&self, state: &mut State) {
         while state.steps > 0 {
             // The frame of the newest seek comes before the one after it.
             if state.shown_seek < state.picture_seek
@@ -232,13 +248,13 @@ impl Shared {
             self.move_time(state, next.pts_secs());
             (state.shown, state.shown_seek) = (Some(next), state.seek);
             self.transport.picture_ready.store(state.seek, Ordering::Release);
+            state.announce = true;
         }
         if state.picture_done {
             // Nothing follows the last frame.
             state.steps = state.steps.min(0);
         }
         self.wake_picture.notify_all();
-        state.seek != before
     }
 
     /// Takes frames out of a queue that nobody looks at: those whose successor is due already. Returns how long until
@@ -274,9 +290,18 @@ impl Shared {
         self.transport.position(state.seek, self.clock.now_secs()).unwrap_or(state.target_secs)
     }
 
-    /// A length became known or changed: tells the mixer where time that runs now stops.
-    pub(super) fn renew_bounds(&self, state: &State) {
-        self.set_bounds(state, self.heard_secs(state));
+    /// A length became known or changed: tells the mixer where time that runs now stops, and comes back to what is left
+    /// where time is beyond it.
+    pub(super) fn renew_bounds(&self, state: &mut State) {
+        if self.transport.ended_seek.load(Ordering::Acquire) == state.seek {
+            // It has just stopped or turns round.
+            return;
+        }
+        let at_secs = self.heard_secs(state);
+        match state.duration_secs().filter(|end| at_secs > end + 1e-3) {
+            Some(end) => self.seek_to(state, end),
+            None => self.set_bounds(state, at_secs),
+        }
     }
 
     /// Tells the mixer where time that runs from `from_secs` stops.

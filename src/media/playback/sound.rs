@@ -67,8 +67,6 @@ struct Feed {
     /// Stretched and not pushed yet.
     pending: Vec<f32>,
     used: usize,
-    /// Whether anything came.
-    gave: bool,
     /// The sound has ended and the stretch has given what it held.
     finished: bool,
 }
@@ -109,6 +107,7 @@ impl SoundThread {
                     if self.shared.loop_back(&mut state) {
                         continue;
                     }
+                    self.shared.stopped(&mut state);
                     drop(state);
                     (self.shared.notify)(MediaEvent::Ended);
                     state = self.shared.lock();
@@ -188,13 +187,13 @@ impl SoundThread {
 
     /// Starts a segment for the newest seek or soundtrack.
     fn begin(&mut self) {
-        let (clip, speed, seek, keep_time, base_secs) = {
+        let (clip, own_sound, speed, seek, keep_time, base_secs) = {
             let state = self.shared.lock();
             let now = self.shared.transport.position(state.seek, self.shared.clock.now_secs());
             // A soundtrack asked for before its seek reached the device is simply that seek's sound.
             let keep = state.keep_time && now.is_some();
             let base_secs = if keep { now.unwrap_or(0.0) } else { state.target_secs };
-            (state.heard(), state.speed, state.seek, keep, base_secs)
+            (state.heard(), state.own_sound, state.speed, state.seek, keep, base_secs)
         };
         if !keep_time {
             // What was heard before a jump is over.
@@ -202,6 +201,16 @@ impl SoundThread {
         }
         // Backwards there is nothing to hear.
         let mut opened = if speed > 0.0 { self.open_sound(&clip) } else { Ok(false) };
+        if matches!(opened, Err(MediaError::Cancelled)) {
+            // Something newer is wanted; until that is there, what is heard goes on.
+            return;
+        }
+        if speed > 0.0 && !own_sound {
+            // The clip is not longer or shorter for a sound that is heard as long as a key is held.
+            let mute = matches!(clip.audio, AudioSource::Original { .. }).then_some(0.0);
+            let sound = self.readers.front().filter(|_| self.sounding);
+            self.know_end(sound.map_or(mute, |(_, sound)| sound.end_secs()));
+        }
         // Time may have gone on while a sound was opened beside the one that is heard.
         let base_secs = {
             let state = self.shared.lock();
@@ -220,7 +229,6 @@ impl SoundThread {
             taken: Vec::new(),
             pending: Vec::new(),
             used: 0,
-            gave: false,
             finished: false,
         });
         if let Ok(true) = opened
@@ -278,10 +286,12 @@ impl SoundThread {
                 // A video without sound plays in silence.
                 Err(MediaError::NoAudio(path)) if original => {
                     self.mute_file = Some(path);
-                    self.know_end(Some(0.0));
                     return Ok(false);
                 }
-                Err(MediaError::Cancelled) => return Ok(false),
+                Err(MediaError::Cancelled) => {
+                    self.sounding = heard_before;
+                    return Err(MediaError::Cancelled);
+                }
                 opened => match opened? {
                     None => return Ok(false),
                     Some(sound) => self.readers.push_front((heard, sound)),
@@ -291,18 +301,18 @@ impl SoundThread {
         }
         let Some((_, sound)) = self.readers.front_mut() else { return Ok(false) };
         sound.set_edit(clip.sound);
-        let end_secs = sound.end_secs();
         self.sounding = true;
-        self.know_end(end_secs);
         Ok(true)
     }
 
-    /// Takes note of where the sound ends, if that is known.
+    /// Takes note of where the sound ends, if that is known; 0 for a file that has none.
     fn know_end(&self, end_secs: Option<f64>) {
         let mut state = self.shared.lock();
         if state.sound_duration_secs != end_secs {
             state.sound_duration_secs = end_secs;
-            self.shared.renew_bounds(&state);
+            self.shared.renew_bounds(&mut state);
+            drop(state);
+            (self.shared.notify)(MediaEvent::Length);
         }
     }
 
@@ -315,12 +325,14 @@ impl SoundThread {
         }
         let (version, shared) = (self.version, &*self.shared);
         feed.fill(sound, &|| shared.stale(version))?;
-        let found = feed.gave && feed.finished && sound.end_secs().is_none() && !sound.is_endless();
-        let end_secs = found.then(|| feed.next as f64 / f64::from(self.rate));
-        if end_secs.is_some() && self.shared.lock().sound_duration_secs.is_none() {
+        let end_secs = sound.end_secs().filter(|_| feed.finished);
+        let unknown = {
+            let state = self.shared.lock();
+            state.sound_duration_secs.is_none() && !state.own_sound
+        };
+        if end_secs.is_some() && unknown {
             // A recording that does not say how long it is ends where its sound does.
             self.know_end(end_secs);
-            (self.shared.notify)(MediaEvent::FrameReady);
         }
         Ok(())
     }
@@ -364,7 +376,6 @@ impl Feed {
         self.silence = hole.max(0) as usize;
         let late = ((-hole).max(0) as usize * CHANNELS).min(samples.len());
         self.next = self.next.max(start + (samples.len() / CHANNELS) as i64);
-        self.gave = true;
         samples.drain(..late);
         self.taken = samples;
     }
