@@ -28,6 +28,7 @@ mod soundtrack;
 mod source;
 mod stretch;
 mod thumbnails;
+mod transport;
 mod unfinished;
 mod way;
 

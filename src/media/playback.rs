@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use super::clock::{Clock, SystemClock};
 use super::error::MediaError;
-use super::mixer::Transport;
 use super::reader::EPSILON_SECS;
+use super::transport::Transport;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 use crate::frame::Planes;
 use crate::settings::Sampling;

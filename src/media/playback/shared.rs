@@ -11,8 +11,8 @@ use crate::clip::{AudioSource, ClipSpec, SoundEdit};
 use crate::frame::Planes;
 use crate::media::clock::Clock;
 use crate::media::error::MediaError;
-use crate::media::mixer::Transport;
 use crate::media::reader::EPSILON_SECS;
+use crate::media::transport::Transport;
 use crate::settings::Sampling;
 use crate::time::Span;
 
