@@ -1,6 +1,7 @@
 //! The one integration-test binary: each area is a module, so that the large dependencies link once.
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod alignment;
 mod architecture;
 mod attention;
 mod bounds;
