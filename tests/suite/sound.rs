@@ -177,27 +177,55 @@ fn pause_seek_and_swap_do_not_click() {
     assert!(steps > slope * 0.5, "{steps}: the sine was never heard");
 }
 
+/// From a line that begins with `first` to the next line that is `last`.
+fn part<'a>(source: &'a str, first: &str, last: &str) -> &'a str {
+    let from = source.find(first).unwrap_or_else(|| panic!("there is no {first}"));
+    let length = source[from..].find(last).unwrap_or_else(|| panic!("{first} has no end"));
+    &source[from..][..length]
+}
+
 #[test]
 fn the_callbacks_source_names_nothing_that_locks_or_waits() {
     // Allocation is counted in `media`; a lock cannot be counted, but it cannot be had without its name.
-    let source = include_str!("../../src/media/mixer.rs");
-    let product = source.split("#[cfg(test)]").next().unwrap();
-    let code: Vec<&str> = product.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
-    for word in [
-        "Mutex",
-        "RwLock",
-        "Condvar",
-        ".lock(",
-        "mpsc",
-        "crossbeam",
-        "println!",
-        "log::",
-        "sleep",
-        "park(",
-        "File",
-        "recv(",
-    ] {
-        let found: Vec<_> = code.iter().filter(|l| l.contains(word)).collect();
-        assert!(found.is_empty(), "{word}: {found:?}");
+    let product = |source: &'static str| source.split("#[cfg(test)]").next().unwrap();
+    let mixer = product(include_str!("../../src/media/mixer.rs"));
+    let clock = product(include_str!("../../src/media/clock.rs"));
+    // Of the device's file, what runs on its thread.
+    let sink = product(include_str!("../../src/media/sink.rs"));
+    let callback = part(sink, "let fill = move |", "\n        };");
+    let body = part(sink, "fn play<", "\n}\n");
+    let spread = part(sink, "fn spread<", "\n}\n");
+    assert!(
+        callback.contains("play(") && body.contains("mixer.fill(") && body.contains("spread("),
+        "{callback}\n{body}"
+    );
+    for (name, source) in
+        [("mixer", mixer), ("clock", clock), ("the callback", callback), ("play", body), ("spread", spread)]
+    {
+        let code: Vec<&str> = source.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+        assert!(code.len() > 3, "{name}: {code:?}");
+        for word in [
+            "Mutex",
+            "RwLock",
+            "Condvar",
+            ".lock(",
+            "mpsc",
+            "crossbeam",
+            "println!",
+            "log::",
+            "sleep",
+            "park(",
+            "File",
+            "recv(",
+        ] {
+            let found: Vec<_> = code.iter().filter(|l| l.contains(word)).collect();
+            assert!(found.is_empty(), "{name}, {word}: {found:?}");
+        }
+        // The mixer's making allocates its rings; what the device calls does not.
+        let on_the_thread = !matches!(name, "mixer" | "clock");
+        for word in ["Box", "Vec", "vec!", "format!", "to_owned", "to_string", "clone(", "collect"] {
+            let found: Vec<_> = code.iter().filter(|l| on_the_thread && l.contains(word)).collect();
+            assert!(found.is_empty(), "{name}, {word}: {found:?}");
+        }
     }
 }
