@@ -700,8 +700,18 @@ impl Player {
         }
     }
 
-    /// Plays on until time runs, then 10 ms at a time whenever as much is there: a device that is faster than any other
-    /// waits for the decoder. `heard` is given what was played and the time at its end; it ends when it says so.
+    /// Waits until 10 ms are there to be played: a device that is faster than any other waits for the decoder. The limit
+    /// only keeps a broken build from hanging.
+    pub fn wait_for_sound(&self) {
+        let hang = std::time::Instant::now() + std::time::Duration::from_mins(1);
+        while self.output.ready() < 480 && self.playback.is_playing() {
+            assert!(std::time::Instant::now() < hang, "no more sound comes: {:?}", self.playback.error());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Plays on until time runs, then 10 ms at a time whenever as much is there. `heard` is given what was played and the
+    /// time at its end; it ends when it says so.
     pub fn play_whole(&self, mut heard: impl FnMut(&[f32], f64) -> bool) {
         let from = self.playback.position_secs();
         // What a seek left behind is not filled up any more: there is nothing to wait for.
@@ -710,9 +720,7 @@ impl Player {
             std::thread::yield_now();
         }
         loop {
-            while self.output.ready() < 480 && self.playback.is_playing() {
-                std::thread::yield_now();
-            }
+            self.wait_for_sound();
             let out = self.pump();
             if heard(&out, self.playback.position_secs()) {
                 return;

@@ -124,9 +124,7 @@ fn played(path: &Path) -> Vec<f32> {
     player.playback.play();
     let mut all = Vec::new();
     while player.playback.is_playing() {
-        while player.output.ready() < 480 && player.playback.is_playing() {
-            std::thread::yield_now();
-        }
+        player.wait_for_sound();
         let before = player.playback.position_secs();
         let out = player.pump();
         let frames = ((player.playback.position_secs() - before) * 48_000.0).round() as usize;
