@@ -26,8 +26,8 @@ fn key_of(chord: Chord) -> (Key, Modifiers) {
     (key, if chord.shift { ctrl | Modifiers::SHIFT } else { ctrl })
 }
 
-fn give(w: &mut Window, command: Command) {
-    w.harness.state_mut().perform(&command);
+fn give(w: &mut Window, command: &Command) {
+    w.harness.state_mut().perform(command);
     w.harness.run_steps(2);
 }
 
@@ -37,7 +37,7 @@ fn shows(state: &State, secs: f64) -> bool {
 
 /// Goes to a frame and waits for it and for the one after it, so that a step is taken at once.
 fn go(w: &mut Window, secs: f64) {
-    give(w, Command::Seek(secs));
+    give(w, &Command::Seek(secs));
     w.until("the frame", |s| shows(s, secs));
 }
 
@@ -52,10 +52,10 @@ const ROWS: &[Row] = &[
     ("Ctrl+Space", |w| type_in(w, "x"), |s| s.playback.playing),
     ("L", AS_IT_IS, |s| s.playback.playing && s.playback.speed == 1.0),
     ("J", |w| go(w, 1.0), |s| s.playback.playing && s.playback.speed == -1.0),
-    ("K", |w| give(w, Command::TogglePlay), |s| !s.playback.playing),
+    ("K", |w| give(w, &Command::TogglePlay), |s| !s.playback.playing),
     ("[", AS_IT_IS, |s| s.playback.chosen_speed == 0.75),
     ("]", AS_IT_IS, |s| s.playback.chosen_speed == 1.25),
-    ("Backspace", |w| give(w, Command::SetSpeed(2.0)), |s| s.playback.chosen_speed == 1.0),
+    ("Backspace", |w| give(w, &Command::SetSpeed(2.0)), |s| s.playback.chosen_speed == 1.0),
     ("←", |w| go(w, 1.0), |s| shows(s, 0.96)),
     ("→", |w| go(w, 1.0), |s| shows(s, 1.04)),
     (",", |w| go(w, 1.0), |s| shows(s, 0.96)),
@@ -70,22 +70,22 @@ const ROWS: &[Row] = &[
     ("A", |w| select(w, 0.5, 1.0), |s| (s.clip.start_secs, s.clip.end_secs) == (Some(0.5), Some(1.0))),
     (
         "Shift+A",
-        |w| give(w, Command::UsePart(Some(Span::new(0.5, 1.0)))),
+        |w| give(w, &Command::UsePart(Some(Span::new(0.5, 1.0)))),
         |s| (s.clip.start_secs, s.clip.end_secs) == (None, None),
     ),
     ("X", |w| select(w, 0.5, 1.0), |s| s.selection.is_none()),
     ("+", AS_IT_IS, |s| s.view.timeline.is_some_and(|t| (t.duration_secs() - 1.0).abs() < 0.05)),
     ("-", |w| zoom(w, 0.5), |s| s.view.timeline.is_some_and(|t| (t.duration_secs() - 1.0).abs() < 1e-6)),
     ("0", |w| zoom(w, 0.5), |s| s.view.timeline.is_none()),
-    ("B (hold)", |w| give(w, Command::SetAudio(AudioSource::None)), |s| s.playback.own_sound),
+    ("B (hold)", |w| give(w, &Command::SetAudio(AudioSource::None)), |s| s.playback.own_sound),
     ("M", AS_IT_IS, |s| s.playback.muted),
-    ("↑", |w| give(w, Command::SetVolume(0.5)), |s| (0.51..0.7).contains(&s.playback.volume)),
-    ("↓", |w| give(w, Command::SetVolume(0.5)), |s| (0.3..0.49).contains(&s.playback.volume)),
+    ("↑", |w| give(w, &Command::SetVolume(0.5)), |s| (0.51..0.7).contains(&s.playback.volume)),
+    ("↓", |w| give(w, &Command::SetVolume(0.5)), |s| (0.3..0.49).contains(&s.playback.volume)),
     ("H", AS_IT_IS, |s| !s.view.heat),
     ("V", AS_IT_IS, |s| s.view.model_view),
     ("S", AS_IT_IS, |s| s.exports.asked.is_some()),
     ("Ctrl+Enter", AS_IT_IS, |s| s.run.is_some()),
-    ("Ctrl+Z", |w| give(w, Command::SetFrames(FrameEdit::Black)), |s| s.clip.frames == FrameEdit::Keep),
+    ("Ctrl+Z", |w| give(w, &Command::SetFrames(FrameEdit::Black)), |s| s.clip.frames == FrameEdit::Keep),
     ("Ctrl+Shift+Z", undone, |s| s.clip.frames == FrameEdit::Black),
     ("Ctrl+Y", undone, |s| s.clip.frames == FrameEdit::Black),
     ("Ctrl+O", AS_IT_IS, |s| s.notices.iter().any(|n| n.text.contains("No file dialog"))),
@@ -93,7 +93,7 @@ const ROWS: &[Row] = &[
     ("Ctrl+L", AS_IT_IS, |s| s.models.open),
     ("F", AS_IT_IS, |s| s.fullscreen),
     ("Ctrl+K", AS_IT_IS, |s| s.palette),
-    ("Esc", |w| give(w, Command::ToggleFullscreen), |s| !s.fullscreen),
+    ("Esc", |w| give(w, &Command::ToggleFullscreen), |s| !s.fullscreen),
     ("?", AS_IT_IS, |s| s.key_sheet),
 ];
 
@@ -112,17 +112,17 @@ fn type_in(w: &mut Window, text: &str) {
 }
 
 fn answered(w: &mut Window) {
-    give(w, Command::Ask);
+    give(w, &Command::Ask);
     w.until("the answer", |s| s.run.as_ref().is_some_and(|r| r.end.is_some()));
 }
 
 fn undone(w: &mut Window) {
-    give(w, Command::SetFrames(FrameEdit::Black));
-    give(w, Command::Undo);
+    give(w, &Command::SetFrames(FrameEdit::Black));
+    give(w, &Command::Undo);
 }
 
 fn select(w: &mut Window, from: f64, to: f64) {
-    give(w, Command::Select(Some(Span::new(from, to))));
+    give(w, &Command::Select(Some(Span::new(from, to))));
 }
 
 fn selected(state: &State, from: f64, to: f64) -> bool {
@@ -132,7 +132,7 @@ fn selected(state: &State, from: f64, to: f64) -> bool {
 
 fn zoom(w: &mut Window, secs: f64) {
     let view = modalens::settings::View { timeline: Some(Span::new(0.5, 0.5 + secs)), ..w.state().view };
-    give(w, Command::SetView(Box::new(view)));
+    give(w, &Command::SetView(Box::new(view)));
 }
 
 fn open() -> Window {
@@ -327,26 +327,26 @@ fn loudness_is_as_it_was_set_and_stays_for_the_next_file() {
     let mut w = Window::start(files, Options::new(Some(first), Err("none".into())));
     let opened = |s: &State| matches!(s.media, Media::Open { .. }) && !s.lanes_pending;
     w.until("the sound", opened);
-    give(&mut w, Command::TogglePlay);
+    give(&mut w, &Command::TogglePlay);
     let whole = loudness(&mut w);
     // FFmpeg's sine has an amplitude of 1/8.
     assert!((whole - 0.125 / 2f64.sqrt()).abs() < 2e-3, "{whole}");
-    give(&mut w, Command::SetVolume(0.5));
+    give(&mut w, &Command::SetVolume(0.5));
     let half = loudness(&mut w);
     assert!((half / whole - 0.5).abs() < 0.01, "{half} of {whole}");
     let use_file = |w: &mut Window, path: &std::path::Path| {
         let id = w.state().clip_id;
-        give(w, Command::Use(FileUse::Clip, vec![path.to_owned()]));
+        give(w, &Command::Use(FileUse::Clip, vec![path.to_owned()]));
         w.until("the next file", |s| s.clip_id > id && opened(s));
         if !w.state().playback.playing {
-            give(w, Command::TogglePlay);
+            give(w, &Command::TogglePlay);
         }
     };
     use_file(&mut w, &second);
     assert_eq!(w.state().playback.volume, 0.5);
     let next = loudness(&mut w);
     assert!((next / whole - 0.5).abs() < 0.01, "{next} of {whole}: the volume stays");
-    give(&mut w, Command::ToggleMute);
+    give(&mut w, &Command::ToggleMute);
     let path = w.state().clip.file().unwrap().with_file_name("first.wav");
     use_file(&mut w, &path);
     assert!(w.state().playback.muted);
@@ -393,7 +393,7 @@ fn the_buttons_beside_the_selection_choose_what_is_asked_about() {
     assert_eq!(part(&w), (None, None));
     // Without the selection, what is asked about can still be given up.
     w.click("Ask about the selection only  (A)");
-    give(&mut w, Command::Select(None));
+    give(&mut w, &Command::Select(None));
     w.click("Ask about the whole clip  (Shift+A)");
     assert_eq!(part(&w), (None, None));
 }
@@ -414,10 +414,10 @@ fn a_long_sound_alone_is_as_long_as_it_is() {
         "the model hears {} samples",
         lanes.samples.len()
     );
-    give(&mut w, Command::End);
+    give(&mut w, &Command::End);
     assert!((w.state().playback.position_secs - 400.0).abs() < 0.01, "{}", w.state().playback.position_secs);
-    give(&mut w, Command::Seek(390.0));
-    give(&mut w, Command::TogglePlay);
+    give(&mut w, &Command::Seek(390.0));
+    give(&mut w, &Command::TogglePlay);
     let heard = loudness(&mut w);
     assert!(heard > 0.05, "beyond what the model hears, {heard} is heard");
     assert_eq!(ManualOutput::RATE, 48_000);

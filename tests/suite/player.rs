@@ -197,6 +197,43 @@ fn the_picture_keeps_up_however_seldom_one_looks() {
     }
 }
 
+/// Time that runs away from the decoder, however fast that is: twenty seconds go by in as many milliseconds. What lies
+/// between is passed over, not decoded frame by frame, and the picture is soon where time is.
+#[test]
+fn a_picture_that_is_left_behind_goes_on_where_time_is() {
+    let clips = Clips::new();
+    let picture = "-f lavfi -i testsrc2=size=480x270:rate=60:duration=40";
+    let path = clips.make("long.mp4", &format!("{picture} -c:v libx264 -preset ultrafast -bf 0 -g 600"));
+    let clip = ClipSpec { audio: AudioSource::None, ..ClipSpec::original(path) };
+    for (speed, from, to) in [(4.0, 2.0, 22.0), (-4.0, 38.0, 18.0)] {
+        let player = Player::open(clip.clone());
+        let playback = &player.playback;
+        playback.set_speed(speed);
+        player.seek(from);
+        playback.play();
+        let ran = |at: f64| if speed > 0.0 { at >= to } else { at <= to };
+        while !ran(playback.position_secs()) {
+            player.pump();
+        }
+        let at = playback.position_secs();
+        assert!((at - to).abs() < 0.05 && playback.is_playing(), "{at} at {speed}");
+        // Nobody looks before; from now on everything that comes is looked at, until it is the frame of this time.
+        let mut seen = std::collections::BTreeSet::new();
+        let hang = std::time::Instant::now() + std::time::Duration::from_mins(1);
+        loop {
+            seen.extend(playback.next_pts().map(|t| (t * 60.0).round() as i64));
+            let shown = playback.frame_at(at).unwrap().pts_secs();
+            seen.insert((shown * 60.0).round() as i64);
+            if (-1e-6..0.0168).contains(&(at - shown)) {
+                break;
+            }
+            assert!(std::time::Instant::now() < hang, "{shown} is shown at {at}, at {speed}");
+            std::thread::yield_now();
+        }
+        assert!(seen.len() < 300, "{} of 1200 frames came by at {speed}", seen.len());
+    }
+}
+
 /// A window that looks seldom takes frames long after they were due, yet shows the right ones; the log tells both, and
 /// tells a picture that does not follow the sound.
 #[test]
