@@ -72,16 +72,7 @@ impl Device {
             let times = info.timestamp();
             let latency = times.playback.saturating_duration_since(times.callback).as_secs_f64();
             // A device that reports nonsense must not send the clock away.
-            let mut heard_at = clock.now_secs() + latency.min(2.0);
-            for part in out.chunks_mut(BLOCK * channels) {
-                let frames = part.len() / channels;
-                let mixed = &mut block[..frames * CHANNELS];
-                mixer.fill(mixed, heard_at);
-                heard_at += frames as f64 / rate;
-                for (to, from) in part.chunks_exact_mut(channels).zip(mixed.as_chunks::<CHANNELS>().0) {
-                    spread(to, *from);
-                }
-            }
+            play(&mut mixer, &mut block, out, channels, rate, clock.now_secs() + latency.min(2.0));
         };
         let on_error = {
             let failed = Arc::clone(&failed);
@@ -129,6 +120,27 @@ fn silence_alsa() {
 #[cfg(not(target_os = "linux"))]
 fn silence_alsa() {}
 
+/// What the callback does: fills a device's interleaved `out` with what the mixer plays, `block` by `block`; its first
+/// frame will be heard at `heard_at_secs` of the clock. Locks, allocates and waits as little as the mixer does.
+fn play<T: SizedSample + FromSample<f32>>(
+    mixer: &mut Mixer,
+    block: &mut [f32; BLOCK * CHANNELS],
+    out: &mut [T],
+    channels: usize,
+    rate: f64,
+    mut heard_at_secs: f64,
+) {
+    for part in out.chunks_mut(BLOCK * channels) {
+        let frames = part.len() / channels;
+        let mixed = &mut block[..frames * CHANNELS];
+        mixer.fill(mixed, heard_at_secs);
+        heard_at_secs += frames as f64 / rate;
+        for (to, from) in part.chunks_exact_mut(channels).zip(mixed.as_chunks::<CHANNELS>().0) {
+            spread(to, *from);
+        }
+    }
+}
+
 /// Left and right onto the channels a device has: their mean on one, the rest silent beyond two.
 fn spread<T: SizedSample + FromSample<f32>>(to: &mut [T], [left, right]: [f32; CHANNELS]) {
     match to {
@@ -139,5 +151,70 @@ fn spread<T: SizedSample + FromSample<f32>>(to: &mut [T], [left, right]: [f32; C
             rest.fill(T::EQUILIBRIUM);
         }
         [] => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mixer::{Segment, Transport};
+    use super::*;
+
+    const RATE: u32 = 48_000;
+    const LEFT: f32 = 0.5;
+    const RIGHT: f32 = -0.25;
+
+    /// 2,500 frames of a device whose sound begins at 10 s of the clip: more than two blocks, and no whole number of them.
+    fn played<T: SizedSample + FromSample<f32>>(channels: usize, foreign: T) -> Vec<Vec<T>> {
+        let transport = Arc::new(Transport::new());
+        transport.start();
+        transport.picture_ready.store(u64::MAX, Ordering::Release);
+        let (mut mixer, mut link) = Mixer::new(Arc::clone(&transport), RATE);
+        let (mut ring, samples) = rtrb::RingBuffer::new(2 * 4_800);
+        for _ in 0..4_800 {
+            ring.push(LEFT).unwrap();
+            ring.push(RIGHT).unwrap();
+        }
+        let complete = Arc::new(AtomicBool::new(true));
+        let segment = Segment { samples, complete, base_secs: 10.0, seek: 1, keep_time: false, speed: 1.0 };
+        assert!(link.send(segment).is_ok());
+        let mut out = vec![foreign; 2_500 * channels];
+        play(&mut mixer, &mut [0.0; BLOCK * CHANNELS], &mut out, channels, f64::from(RATE), 7.0);
+        // The last frame is heard when the device said, and not a block later.
+        let at = transport.position(1, 7.0 + 1_250.0 / f64::from(RATE)).unwrap();
+        assert!(
+            (at - 10.0 - 1_250.0 / f64::from(RATE)).abs() < 1e-9,
+            "{at} s is heard half-way, on {channels} channels"
+        );
+        out.chunks(channels).map(<[T]>::to_vec).collect()
+    }
+
+    /// Checks every frame after the ramp at the beginning.
+    fn check<T: SizedSample + FromSample<f32> + PartialEq + std::fmt::Debug>(
+        foreign: T,
+        [left, right, mean, rest]: [T; 4],
+    ) {
+        for (channels, wanted) in [
+            (1, vec![mean]),
+            (2, vec![left, right]),
+            (3, vec![left, right, rest]),
+            (6, vec![left, right, rest, rest, rest, rest]),
+        ] {
+            let frames = played(channels, foreign);
+            assert_eq!(frames.len(), 2_500);
+            let wrong = frames.iter().skip(240).position(|frame| *frame != wanted);
+            assert_eq!(wrong, None, "{channels} channels of {}: {:?}", std::any::type_name::<T>(), frames.last());
+            assert!(frames.iter().all(|frame| frame.get(2..).is_none_or(|f| f.iter().all(|s| *s == rest))));
+        }
+    }
+
+    #[test]
+    fn left_and_right_reach_every_kind_of_device() {
+        check::<f32>(9.0, [LEFT, RIGHT, 0.125, 0.0]);
+        check::<f64>(9.0, [0.5, -0.25, 0.125, 0.0]);
+        check::<i16>(99, [16_384, -8_192, 4_096, 0]);
+        check::<i32>(99, [1 << 30, -(1 << 29), 1 << 28, 0]);
+        check::<u8>(9, [192, 96, 144, 128]);
+        check::<i8>(9, [64, -32, 16, 0]);
+        check::<u16>(9, [49_152, 24_576, 36_864, 32_768]);
     }
 }

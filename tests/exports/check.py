@@ -87,7 +87,7 @@ def video(folder, expect):
 
 
 def together(path, expect):
-    """Where the flash is seen and the tone is heard, by the decoded samples."""
+    """Where the flash is seen and the tone is heard, by the decoded samples; together, unless `heard` says otherwise."""
     width, height = (n + n % 2 for n in expect["size"])
     crop = f"crop={width}:{height - LANE}:0:0,scale=8:8:flags=area,format=gray"
     # Frame by frame, with the time that the file gives each.
@@ -102,7 +102,12 @@ def together(path, expect):
         return
     heard /= 48000
     check(abs(seen - expect["flash"]) < 1.01 / expect["fps"], f"the flash is seen at {seen:.3f} s ({expect['flash']:.3f} s)")
-    check(abs(heard - expect["flash"]) < 0.01, f"the tone is heard at {heard:.3f} s ({expect['flash']:.3f} s)")
+    begins = expect.get("heard", expect["flash"])
+    check(abs(heard - begins) < 0.01, f"the tone is heard at {heard:.3f} s ({begins:.3f} s)")
+    if hertz := expect.get("hertz"):
+        tone = samples[round((heard + 0.05) * 48000) : round((heard + 0.15) * 48000)]
+        crossed = sum((a < 0) != (b < 0) for a, b in zip(tone, tone[1:])) / 0.2
+        check(abs(crossed - hertz) < hertz / 20, f"its pitch is {crossed:.0f} Hz ({hertz} Hz)")
 
 
 # --------------------------------------------------------------------------------------------------------- the pictures
@@ -362,13 +367,15 @@ def cases(modalens, keep):
     sound = ["-f", "lavfi", "-i", f"aevalsrc='{tone}':s=44100:d=4"]
     film = make(keep, "film.mp4", *picture, *sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac")
     odd = make(keep, "odd.mkv", "-f", "lavfi", "-i", "testsrc=size=251x187:rate=30000/1001:duration=2", "-c:v", "ffv1")
-    other = make(keep, "other.wav", "-f", "lavfi", "-i", f"aevalsrc='{tone.replace('1.6', '1.0').replace('1.8', '1.2')}':s=16000:d=9")
+    # Another pitch, at another time: a sound that is not swapped, or not shifted, is told by where it is heard.
+    other_tone = "if(between(t,1.9,2.1),0.6*sin(2*PI*1760*t),0)"
+    other = make(keep, "other.wav", "-f", "lavfi", "-i", f"aevalsrc='{other_tone}':s=16000:d=9")
     text = {"picture": False, "sound": False, "size": None}
     both = {"picture": True, "sound": True, "size": [320, 240 + LANE], "fps": 25}
     plan = [
-        ("whole", "a clip with its own sound", ["--video", film], {**both, "secs": 4.0, "flash": 1.6}),
+        ("whole", "a clip with its own sound", ["--video", film], {**both, "secs": 4.0, "flash": 1.6, "hertz": 880}),
         ("part", "1.2 s to 2.8 s of it", ["--video", film, "--start", "1.2", "--end", "2.8"], {**both, "secs": 1.6, "flash": 0.4}),
-        ("swapped", "another sound, shifted, cut to the picture", ["--video", film, "--audio", other, "--audio-offset", "0.6"], {**both, "secs": 4.0, "flash": 1.6}),
+        ("swapped", "another sound, shifted, cut to the picture", ["--video", film, "--audio", other, "--audio-offset", "0.6"], {**both, "secs": 4.0, "flash": 1.6, "heard": 2.5, "hertz": 1760}),
         ("silent", "odd sizes, a rate of television, no sound", ["--video", odd], {**both, "sound": False, "size": [251, 187], "fps": 30000 / 1001, "secs": 2.0}),
         ("sound", "a sound alone", ["--audio", other, "--end", "3"], {**both, "picture": False, "size": [960, LANE], "fps": 15, "secs": 3.0}),
         ("words", "words alone", ["--question", "Say something."], text),

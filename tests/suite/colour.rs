@@ -8,6 +8,7 @@ use std::process::Command;
 use modalens::clip::ClipSpec;
 use modalens::export::snapshot::{Snapshot, snapshot};
 
+use crate::formats::can_make;
 use crate::media::{Clips, in_two, psnr, sample};
 
 /// How a picture is stored.
@@ -70,10 +71,14 @@ impl Case {
         clips.make(
             &format!("{format}-{matrix}-{range}-{}-{}.{extension}", siting.0, size.0),
             &format!(
-                "-f lavfi -i testsrc2=size=98x66:rate=1 -frames:v 1 \
+                "-f lavfi -i testsrc2=size={}x{}:rate=1 -frames:v 1 \
                  -vf format=rgb24,crop={}:{}:0:0,scale=out_color_matrix={matrix}:out_range={range}:flags=accurate_rnd+full_chroma_int+full_chroma_inp,format={format} \
                  -c:v {codec} -colorspace {space} -color_range {range} -chroma_sample_location {}",
-                size.0, size.1, siting.0
+                size.0.max(98),
+                size.1.max(66),
+                size.0,
+                size.1,
+                siting.0
             ),
         )
     }
@@ -179,6 +184,50 @@ fn snapshots_have_ffmpegs_colours_in_every_layout() {
         Case { file: ("png", "png"), ..Case::new("monob", "bt601", "pc").odd() },
         Case { file: ("gif", "gif"), ..Case::new("rgb8", "bt601", "pc").odd() },
     ];
+    let wrong = in_two(&cases, compare);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whatever an encoder has made of the picture, it is decoded to what FFmpeg decodes it to, tagged or not.
+#[test]
+fn snapshots_have_ffmpegs_colours_of_every_codec() {
+    let as_made = |format, matrix, range, file| Case { file, ..Case::new(format, matrix, range) };
+    // Some encoders know only the rates of television; of one picture a rate says nothing.
+    let cases = [
+        ("libx264", as_made("yuv420p", "bt709", "tv", ("mp4", "libx264"))),
+        ("libx264", as_made("yuv444p", "bt601", "pc", ("mkv", "libx264"))),
+        ("libx264", as_made("yuv422p10le", "bt709", "tv", ("mp4", "libx264"))),
+        ("libx265", as_made("yuv420p", "bt601", "tv", ("mp4", "libx265 -x265-params log-level=none"))),
+        ("libx265", as_made("yuv420p10le", "bt2020", "tv", ("mkv", "libx265 -x265-params log-level=none"))),
+        ("libvpx", as_made("yuv420p", "bt601", "tv", ("webm", "libvpx"))),
+        ("libvpx-vp9", as_made("yuv420p", "bt709", "tv", ("webm", "libvpx-vp9"))),
+        ("libvpx-vp9", as_made("yuv444p", "bt601", "tv", ("webm", "libvpx-vp9"))),
+        ("libvpx-vp9", as_made("yuv420p10le", "bt709", "pc", ("webm", "libvpx-vp9"))),
+        ("libvpx-vp9", as_made("yuv420p", "bt601", "tv", ("ivf", "libvpx-vp9"))),
+        ("libaom-av1", as_made("yuv420p", "bt709", "tv", ("mp4", "libaom-av1 -cpu-used 8 -usage realtime"))),
+        ("libsvtav1", as_made("yuv420p10le", "bt709", "tv", ("mkv", "libsvtav1 -preset 12"))),
+        ("mpeg1video", as_made("yuv420p", "bt601", "tv", ("mpg", "mpeg1video -r 25 -q:v 3")).at(CENTER)),
+        ("mpeg2video", as_made("yuv420p", "bt601", "tv", ("ts", "mpeg2video -r 25 -q:v 3"))),
+        ("mpeg2video", as_made("yuv422p", "bt709", "tv", ("mxf", "mpeg2video -r 25 -q:v 3"))),
+        ("mpeg4", as_made("yuv420p", "bt601", "tv", ("avi", "mpeg4 -r 25 -q:v 3"))),
+        ("prores_ks", as_made("yuv422p10le", "bt601", "tv", ("mov", "prores_ks"))),
+        ("prores_ks", as_made("yuv444p10le", "bt601", "tv", ("mov", "prores_ks"))),
+        ("prores_ks", as_made("yuva444p10le", "bt601", "tv", ("mov", "prores_ks"))),
+        ("dnxhd", Case { size: (256, 128), ..as_made("yuv422p", "bt709", "tv", ("mov", "dnxhd -profile:v dnxhr_sq")) }),
+        ("libtheora", as_made("yuv420p", "bt601", "tv", ("ogv", "libtheora -r 25")).at(CENTER)),
+        ("mjpeg", as_made("yuvj420p", "bt601", "pc", ("avi", "mjpeg -q:v 2")).at(CENTER)),
+        ("mjpeg", as_made("yuvj422p", "bt601", "pc", ("mov", "mjpeg -q:v 2")).at(CENTER)),
+        ("mjpeg", as_made("yuvj444p", "bt601", "pc", ("avi", "mjpeg -q:v 2")).at(CENTER)),
+        ("huffyuv", as_made("yuv422p", "bt601", "tv", ("avi", "huffyuv"))),
+        ("flv", as_made("yuv420p", "bt601", "tv", ("flv", "flv -r 25"))),
+        ("wmv2", as_made("yuv420p", "bt601", "tv", ("wmv", "wmv2 -r 25 -q:v 3"))),
+        ("rawvideo", as_made("yuv420p", "bt601", "tv", ("nut", "rawvideo"))),
+        ("wrapped_avframe", as_made("yuv420p", "bt601", "tv", ("y4m", "wrapped_avframe"))),
+        ("apng", as_made("rgb24", "bt601", "pc", ("png", "apng -f apng -plays 1"))),
+        ("qtrle", as_made("argb", "bt601", "pc", ("mov", "qtrle"))),
+    ];
+    let cases: Vec<Case> =
+        cases.into_iter().filter(|(encoder, case)| can_make(case.file.1, &[encoder])).map(|(_, case)| case).collect();
     let wrong = in_two(&cases, compare);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -6,6 +6,7 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use modalens::app::Options;
 use modalens::clip::{AudioSource, FrameEdit, SoundEdit};
 use modalens::command::Command;
+use modalens::export::snapshot::{Snapshot, snapshot};
 use modalens::state::{Media, State};
 use modalens::time::Span;
 
@@ -313,21 +314,45 @@ fn lanes_show_all_of_a_long_sound_and_the_original_beside_another() {
     w.harness.run_steps(2);
 }
 
+/// Size and bytes of a PNG.
+fn pixels(path: &std::path::Path) -> ((u32, u32), Vec<u8>) {
+    let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+    let mut reader = png::Decoder::new(file).read_info().unwrap();
+    let mut data = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut data).unwrap();
+    ((info.width, info.height), data)
+}
+
 #[test]
 fn a_frame_is_saved_as_it_is_shown() {
     let mut w = open();
     let path = w.files.path().join("frame.png");
     let saved = |w: &mut Window, path: &std::path::Path| {
-        w.harness.state_mut().perform(&Command::SaveFrame(Some(path.to_owned())));
-        let before = w.state().notices.len();
-        w.until("the file", |s| s.notices.len() > before);
-        let notice = w.state().notices.last().unwrap().clone();
+        let path = path.display().to_string();
+        w.harness.state_mut().perform(&Command::SaveFrame(Some(path.clone().into())));
+        w.until("the file", |s| s.notices.iter().any(|n| n.text.contains(&path)));
+        let notice = w.state().notices.iter().find(|n| n.text.contains(&path)).unwrap().clone();
         (notice.error, notice.text)
     };
     let (error, text) = saved(&mut w, &path);
     assert!(!error && text.contains("frame.png"), "{text}");
-    let png = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap())).read_info().unwrap();
-    assert_eq!((png.info().width, png.info().height), (160, 120));
+    // The first frame, and another one that was gone to: each pixel for pixel what `snapshot` draws of that time.
+    let drawn = w.files.path().join("drawn.png");
+    let film = w.state().clip.video.clone().unwrap();
+    let mut pictures = Vec::new();
+    for at_secs in [0.0, 1.0] {
+        w.harness.state_mut().perform(&Command::Seek(at_secs));
+        w.until("the frame", |s| s.playback.frame_pts_secs.is_some_and(|t| (t - at_secs).abs() < 1e-3));
+        let path = w.files.path().join(format!("frame at {at_secs}.png"));
+        let (error, text) = saved(&mut w, &path);
+        assert!(!error, "{text}");
+        snapshot(&Snapshot { video: film.clone(), at_secs, heat: None }, &drawn).unwrap();
+        let (size, shown) = pixels(&path);
+        assert_eq!(size, (160, 120));
+        assert!((size, &shown) == (pixels(&drawn).0, &pixels(&drawn).1), "another picture is saved at {at_secs} s");
+        pictures.push(shown);
+    }
+    assert!(pictures[0] != pictures[1], "both are the same: the comparison compares nothing");
     let nowhere = w.files.path().join("no such folder/frame.png");
     let (error, text) = saved(&mut w, &nowhere);
     assert!(error && text.contains("no such folder"), "{text}");

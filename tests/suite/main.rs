@@ -1,6 +1,7 @@
 //! The one integration-test binary: each area is a module, so that the large dependencies link once.
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod alignment;
 mod architecture;
 mod attention;
 mod bounds;
@@ -14,6 +15,7 @@ mod formats;
 mod hdr;
 mod hub;
 mod instrument;
+mod keys;
 mod lengths;
 mod media;
 mod mutation;
@@ -25,6 +27,7 @@ mod shaders;
 mod sound;
 mod spectrum;
 mod tiny;
+mod tracks;
 mod tune;
 mod ui;
 mod verify;

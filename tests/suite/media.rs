@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use modalens::clip::{AudioSource, ClipSpec, FrameEdit};
-use modalens::frame::Planes;
+use modalens::frame::{PixelLayout, Planes};
 use modalens::media::{
     self, AudioParams, EncodeSpeed, Encoder, ManualOutput, MediaError, MediaEvent, Output, Playback, VideoParams,
     VideoReader,
@@ -66,11 +66,15 @@ pub(crate) fn all_frames(path: &Path) -> Vec<(f64, u64)> {
 pub(crate) fn digest(frame: &dyn Planes) -> u64 {
     use std::hash::Hasher;
     let mut hasher = std::hash::DefaultHasher::new();
-    for plane in frame.planes() {
-        let row = plane.stride.min(plane.data.len() / plane.height as usize);
+    for (i, plane) in frame.planes().into_iter().enumerate() {
+        // What `width` counts takes this many bytes; what follows them in a row is nobody's.
+        let bytes = match frame.layout() {
+            PixelLayout::Yuv { bits, .. } | PixelLayout::Gray { bits } => 1 + usize::from(bits > 8),
+            PixelLayout::Nv12 => 1 + usize::from(i > 0),
+            PixelLayout::Rgba8 => 4,
+        };
         for y in 0..plane.height as usize {
-            let bytes = (plane.width as usize).min(row);
-            hasher.write(&plane.data[y * plane.stride..][..bytes]);
+            hasher.write(&plane.data[y * plane.stride..][..plane.width as usize * bytes]);
         }
     }
     hasher.finish()
@@ -696,6 +700,34 @@ impl Player {
         }
     }
 
+    /// Waits until 10 ms are there to be played: a device that is faster than any other waits for the decoder. The limit
+    /// only keeps a broken build from hanging.
+    pub fn wait_for_sound(&self) {
+        let hang = std::time::Instant::now() + std::time::Duration::from_mins(1);
+        while self.output.ready() < 480 && self.playback.is_playing() {
+            assert!(std::time::Instant::now() < hang, "no more sound comes: {:?}", self.playback.error());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Plays on until time runs, then 10 ms at a time whenever as much is there. `heard` is given what was played and the
+    /// time at its end; it ends when it says so.
+    pub fn play_whole(&self, mut heard: impl FnMut(&[f32], f64) -> bool) {
+        let from = self.playback.position_secs();
+        // What a seek left behind is not filled up any more: there is nothing to wait for.
+        while self.playback.position_secs() == from {
+            self.pump();
+            std::thread::yield_now();
+        }
+        loop {
+            self.wait_for_sound();
+            let out = self.pump();
+            if heard(&out, self.playback.position_secs()) {
+                return;
+            }
+        }
+    }
+
     /// Plays until a time is reached.
     pub fn play_to(&self, secs: f64) {
         while self.playback.position_secs() < secs {
@@ -941,29 +973,75 @@ fn what_is_shown_is_what_the_model_gets() {
 #[test]
 fn the_audio_callback_allocates_and_frees_nothing() {
     let clips = Clips::new();
-    let path = telling(&clips, "telling.mov", 3);
-    let other = clips.make("other.wav", SOUND);
+    let path = telling(&clips, "telling.mov", 6);
+    // The same on both sides; the film's own sound is opposite on both.
+    let other = clips.make("other.wav", "-f lavfi -i sine=frequency=440:sample_rate=44100:duration=9");
     let player = Player::open(ClipSpec::original(&path));
-    player.playback.play();
-    player.play_to(0.2);
+    let playback = &player.playback;
+    let swapped = ClipSpec { audio: AudioSource::File { path: other, track: None }, ..ClipSpec::original(&path) };
     let mut out = vec![0.0; 960];
-    for i in 0..120 {
-        // Everything that changes what the callback does happens around it.
-        match i {
-            10 | 50 => player.playback.seek(1.0),
-            20 => player.playback.pause(),
-            25 => player.playback.play(),
-            30 => player.playback.set_muted(true),
-            35 => player.playback.set_volume(0.3),
-            40 => player.playback.set_clip(
-                ClipSpec { audio: AudioSource::File { path: other.clone(), track: None }, ..ClipSpec::original(&path) },
-                Sampling::default(),
-            ),
-            _ => {}
+    // Plays under the counter until a change has come through: `seen` is given what was played and the time before and
+    // after it.
+    let mut watch = |what: &str, seen: &dyn Fn(&[f32], f64, f64) -> bool| {
+        let hang = std::time::Instant::now() + std::time::Duration::from_mins(1);
+        loop {
+            let before = playback.position_secs();
+            assert_eq!(allocations(|| player.output.pump(&mut out)), 0, "{what}");
+            let after = playback.position_secs();
+            playback.frame_at(after);
+            if seen(&out, before, after) {
+                return;
+            }
+            assert!(std::time::Instant::now() < hang, "{what}: nothing of it came, at {after}");
+            std::thread::yield_now();
         }
-        assert_eq!(allocations(|| player.output.pump(&mut out)), 0, "block {i}");
-        std::thread::yield_now();
-    }
+    };
+    let loud = |out: &[f32]| out.iter().all(|s| s.is_finite()) && out[900..].iter().any(|s| s.abs() > 0.02);
+    let own = |out: &[f32], after: f64| {
+        let (left, right) = (f64::from(out[958]) * 4.0, f64::from(out[959]) * -4.0);
+        (left - after).abs() < 2e-3 && (right - after).abs() < 2e-3
+    };
+    let others = |out: &[f32]| loud(out) && out.chunks(2).all(|frame| frame[0] == frame[1]);
+    let silent = |out: &[f32]| out.iter().all(|s| *s == 0.0);
+    playback.play();
+    watch("playing", &|out, before, after| after > before && after > 0.1 && own(out, after));
+    playback.seek(1.0);
+    watch("after a seek", &|out, _, after| after > 1.0 && own(out, after));
+    playback.pause();
+    watch("paused", &|out, before, after| silent(out) && before == after);
+    playback.seek(0.5);
+    watch("a seek while paused", &|out, _, after| silent(out) && after == 0.5);
+    playback.play();
+    watch("playing again", &|out, before, after| after > before && own(out, after));
+    playback.set_muted(true);
+    watch("muted", &|out, before, after| silent(out) && after > before);
+    playback.set_muted(false);
+    watch("not muted", &|out, _, after| own(out, after));
+    playback.set_volume(0.5);
+    watch("half as loud", &|out, _, after| (f64::from(out[958]) * 8.0 - after).abs() < 2e-3);
+    playback.set_volume(1.0);
+    watch("as loud as before", &|out, _, after| own(out, after));
+    playback.set_clip(swapped, Sampling::default());
+    watch("another sound", &|out, _, _| others(out));
+    playback.hear_own_sound(true);
+    watch("the video's own sound", &|out, _, after| loud(out) && own(out, after));
+    playback.hear_own_sound(false);
+    watch("the other sound again", &|out, _, _| others(out));
+    playback.set_clip(ClipSpec::original(&path), Sampling::default());
+    playback.seek(0.5);
+    playback.set_speed(2.0);
+    watch("twice as fast", &|out, before, after| (after - before - 0.02).abs() < 1e-6 && loud(out));
+    playback.set_speed(-1.0);
+    watch("backwards", &|out, before, after| silent(out) && (before - after - 0.01).abs() < 1e-6);
+    playback.set_speed(1.0);
+    playback.seek(0.6);
+    watch("forwards again", &|out, _, after| own(out, after));
+    playback.set_repeat(Some(modalens::time::Span::new(0.5, 0.9)));
+    watch("a loop's turn", &|_, before, after| after < before);
+    watch("after the turn", &|out, _, after| (0.5..0.9).contains(&after) && own(out, after));
+    playback.set_repeat(None);
+    playback.seek(5.9);
+    watch("the end", &|out, before, after| silent(out) && before == after && !playback.is_playing() && after > 5.9);
     assert_eq!(allocations(|| drop(vec![1u8])), 2, "the counter counts");
 }
 
