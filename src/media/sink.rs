@@ -156,7 +156,8 @@ fn spread<T: SizedSample + FromSample<f32>>(to: &mut [T], [left, right]: [f32; C
 
 #[cfg(test)]
 mod tests {
-    use super::super::mixer::{Segment, Transport};
+    use super::super::mixer::Segment;
+    use super::super::transport::Transport;
     use super::*;
 
     const RATE: u32 = 48_000;
