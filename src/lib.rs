@@ -94,7 +94,7 @@
 //! | picture ([`media::Playback`]) | FFmpeg's contexts for the picture | a bounded queue of frames; a seek makes what is queued stale |
 //! | sound ([`media::Playback`]) | FFmpeg's contexts for the sound, the writing end of a ring | fills the ring ahead of what is heard |
 //! | audio callback, or a clock without a sound card | the reading end | no lock, no allocation, no log; silence on underrun |
-//! | one per job (file dialogs, looking into files, lanes, saving) | its job | tells the window by event; a video is written at a lower priority |
+//! | one each for looking into files, lanes, the filmstrip, where clips were left; one per dialog and per file that is saved | its job | the newest wish wins; tells the window by event; a video is written at a lower priority |
 //!
 //! # Errors
 //!
