@@ -302,9 +302,10 @@ impl Playback {
             return;
         }
         match state.shown_now().or(state.queue.front()).map(|f| f.pts_secs()) {
-            Some(shown) if state.steps == 0 => self.shared.step_before(&mut state, shown, 0),
-            // On the way to a frame, it is that frame which the step goes back from, not the one still on screen.
-            _ => state.steps = state.steps.saturating_sub(1),
+            // What is on screen counts, and not how far forwards it was to go.
+            Some(shown) if state.steps >= 0 => self.shared.step_before(&mut state, shown, 0),
+            // On the way to a frame, it is that frame which the step goes back from.
+            _ => state.steps = state.steps.min(0).saturating_sub(1),
         }
     }
 

@@ -270,8 +270,11 @@ pub(super) fn run(shared: &Shared) {
             // A raw stream or a still says no length: it ends where its frames end, unless its sound is longer.
             // A still with another sound is shown for as long as that.
             let endless = matches!(pictures, Pictures::Still(..)) && state.sound_fills();
-            let ends = end_secs.filter(|_| !backwards && !endless && !state.hurried);
-            if let Some(opened) = state.opened.as_mut().filter(|opened| ends.is_some() && opened.counted != ends) {
+            let ends = end_secs.filter(|_| !backwards && !endless);
+            // Where frames were passed over, the last of them may be missing: better than no end at all.
+            let sure = !state.hurried;
+            let news = |opened: &Opened| ends.is_some() && opened.counted != ends && (sure || opened.counted.is_none());
+            if let Some(opened) = state.opened.as_mut().filter(|opened| news(opened)) {
                 opened.counted = ends;
                 shared.renew_bounds(&mut state);
                 found_end = true;
