@@ -700,11 +700,11 @@ impl Player {
         }
     }
 
-    /// Waits until 10 ms are there to be played: a device that is faster than any other waits for the decoder. The limit
-    /// only keeps a broken build from hanging.
+    /// Waits until 10 ms are there to be played, and as much again, since what is about to run dry is ramped: a device that
+    /// is faster than any other waits for the decoder. The limit only keeps a broken build from hanging.
     pub fn wait_for_sound(&self) {
         let hang = std::time::Instant::now() + std::time::Duration::from_mins(1);
-        while self.output.ready() < 480 && self.playback.is_playing() {
+        while self.output.ready() < 960 && self.playback.is_playing() {
             assert!(std::time::Instant::now() < hang, "no more sound comes: {:?}", self.playback.error());
             std::thread::yield_now();
         }
