@@ -2,11 +2,13 @@
 //! window that knows threads; everything it is told goes through [`State::apply`], everything it is asked through
 //! [`Command`]s. It deliberately draws nothing itself.
 
+mod clips;
 mod downloads;
 mod exports;
 mod film;
 mod folders;
 mod fonts;
+mod models;
 mod places;
 mod roll;
 mod shelf;
@@ -23,15 +25,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::clip::{AudioSource, ClipSpec};
 use crate::command::{Command, ModelsCommand};
 use crate::engine::{Engine, LoadOptions, Words};
-use crate::event::{Event, FileFacts, FileUse, ModelInfo, Request};
+use crate::event::{Event, FileUse, ModelInfo, Request};
 use crate::media::{Output, Playback};
 use crate::model::hub::{Hub, HubId};
 use crate::prompt::Draft;
 use crate::settings::{Decoding, Sampling};
-use crate::state::{Media, Model, Run, State, file_name};
+use crate::state::{Media, Model, Run, State};
 use crate::ui;
 
 use downloads::Downloads;
@@ -264,140 +265,12 @@ impl App {
         }
     }
 
-    /// Goes on where a long clip was left, unless it was gone elsewhere meanwhile.
-    fn resume(&mut self, clip_id: u64, at_secs: f64) {
-        let Some(player) = self.player.as_ref().filter(|_| clip_id == self.state.clip_id) else { return };
-        if self.state.media == Media::Opening {
-            self.left_at = Some((clip_id, at_secs));
-            return;
-        }
-        if matches!(self.state.media, Media::Open { .. }) && player.position_secs() < 1.0 {
-            player.seek(at_secs);
-            let left = ui::player::whole_clock(at_secs);
-            self.state.notice(false, format!("Goes on where you left it, at {left}. Home: the start."));
-        }
-    }
-
-    /// Remembers where the clip is left.
-    fn leave(&mut self) {
-        if let (Some(path), Some(player), Media::Open { .. }) = (self.state.clip.file(), &self.player, self.state.media)
-        {
-            self.places.leave(path.to_owned(), player.position_secs(), self.state.duration_secs());
-        }
-    }
-
-    /// Has files looked into.
-    fn look_into(&mut self, purpose: FileUse, paths: Vec<PathBuf>) {
-        if !self.files.look_into(purpose, paths) {
-            self.state.notice(true, workers::BUSY.to_owned());
-        }
-    }
-
     /// Adds a font of the system once a text needs one.
     fn look_for_font(&mut self, text: &str) {
         if !self.fallback_font && fonts::needs_fallback(text) {
             self.fallback_font = true;
             fonts::add_fallback(self.ctx.clone());
         }
-    }
-
-    fn load(&mut self, model: LoadOptions) {
-        self.state.apply(Event::ModelLoading { id: model.id.clone() }, 0.0);
-        self.asked_for = Some(model.clone());
-        if let Some(engine) = &self.engine {
-            engine.load(model);
-        }
-    }
-
-    /// Loads a checkpoint in the place of the one there is, in the same way.
-    fn load_folder(&mut self, id: String, dir: PathBuf) {
-        self.load(LoadOptions { dir, id, ..self.loading.clone() });
-    }
-
-    fn models(&mut self, command: &ModelsCommand) {
-        let notify = self.notify();
-        match command {
-            ModelsCommand::Toggle if self.state.models.open => {
-                self.downloads.list(self.loading.device, notify);
-            }
-            ModelsCommand::Hold(dtype) => {
-                self.loading.hold = (*dtype).into();
-                // The one that is on its way, else the one that is there.
-                match (&self.asked_for, &self.state.model) {
-                    (Some(model), _) => self.load_folder(model.id.clone(), model.dir.clone()),
-                    (None, Model::Ready(info)) => self.load_folder(info.id.clone(), info.dir.clone()),
-                    _ => {}
-                }
-            }
-            ModelsCommand::Load(id, dir) => self.load_folder(id.clone(), dir.clone()),
-            ModelsCommand::LookUp(id) => self.downloads.look_up(self.state.models.number, id.clone(), notify),
-            ModelsCommand::Start => self.downloads.start(self.state.models.number, notify),
-            ModelsCommand::Pause | ModelsCommand::Cancel => self.downloads.stop(),
-            ModelsCommand::Toggle | ModelsCommand::Type(_) => {}
-        }
-    }
-
-    fn use_file(&mut self, purpose: FileUse, facts: FileFacts) {
-        let swaps = facts.sound && !facts.picture && self.state.clip.video.is_some();
-        match purpose {
-            FileUse::Model => {
-                let id = facts.path.display().to_string();
-                self.load_folder(id, facts.path);
-            }
-            FileUse::Sound if !facts.sound => {
-                self.state.notice(true, format!("{} has no sound to take.", file_name(&facts.path)));
-            }
-            // Where there is no clip yet, it is one.
-            FileUse::Sound if self.state.clip.file().is_none() => self.open(facts),
-            FileUse::Sound => self.swap(facts),
-            FileUse::ByContent if swaps => self.swap(facts),
-            FileUse::ByContent | FileUse::Clip => self.open(facts),
-        }
-    }
-
-    /// Takes another file's sound in the place of the clip's.
-    fn swap(&mut self, facts: FileFacts) {
-        self.state.sound_tracks.insert(facts.path.clone(), facts.tracks);
-        self.perform(&Command::SetAudio(AudioSource::File { path: facts.path, track: None }));
-    }
-
-    fn open(&mut self, facts: FileFacts) {
-        let path = facts.path.clone();
-        let clip = match (facts.picture, facts.sound) {
-            (true, true) => ClipSpec::original(path),
-            (true, false) => ClipSpec { video: Some(path), ..ClipSpec::default() },
-            (false, _) => ClipSpec { audio: AudioSource::File { path, track: None }, ..ClipSpec::default() },
-        };
-        if let Some(engine) = &self.engine {
-            engine.cancel();
-        }
-        self.leave();
-        let clip_id = self.state.begin_clip(clip.clone(), facts);
-        let old = self.player.take();
-        // Joining its threads can wait for a frame being decoded: not here.
-        let dropper = std::thread::Builder::new().name("close clip".into()).spawn(move || drop(old));
-        if let Err(e) = dropper {
-            log::warn!("the old clip was closed on the interface's thread: {e}");
-        }
-        let notify = workers::media_events(clip_id, self.notify());
-        match Playback::start_on(clip, Sampling::default(), self.output.clone(), notify) {
-            Ok(player) => {
-                player.set_speed(self.state.playback.chosen_speed);
-                player.set_volume(self.state.playback.volume);
-                player.set_muted(self.state.playback.muted);
-                self.player = Some(player);
-            }
-            Err(e) => self.apply(Event::ClipFailed { clip_id, message: e.to_string() }),
-        }
-        self.read_sound();
-        if let Some(path) = self.state.clip.file() {
-            self.places.ask(clip_id, path.to_owned(), self.notify());
-        }
-    }
-
-    fn read_sound(&mut self) {
-        let notify = self.notify();
-        self.sounds.want(self.state.sound_id, self.state.clip.clone(), notify);
     }
 
     fn ask(&mut self) {

@@ -22,7 +22,7 @@ pub(crate) struct Transport {
     stop_secs: AtomicU64,
     volume: AtomicU32,
     muted: AtomicBool,
-    // A sequence lock over three numbers: the writer never waits, readers retry.
+    // A sequence lock over a `Reading`: the writer never waits, readers retry.
     sequence: AtomicU32,
     seek: AtomicU64,
     from_secs: AtomicU64,
