@@ -151,7 +151,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if args.json {
         print_json(&report)?;
     } else {
-        println!(
+        say!(
             "{} tokens: prefill {:.2} s ({:.2} CPU s), decode {:.2} tok/s ({:.2} CPU s), peak {} MiB",
             report.tokens,
             report.prefill_s,

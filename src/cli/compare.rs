@@ -97,10 +97,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
         print_json(&rows)?;
         return Ok(Outcome::Fine);
     }
-    println!("| weights | MiB | answers | same | same tokens | Δ log p, mean | max | attention moved | Δ share, max |");
-    println!("|---|---|---|---|---|---|---|---|---|");
+    say!("| weights | MiB | answers | same | same tokens | Δ log p, mean | max | attention moved | Δ share, max |");
+    say!("|---|---|---|---|---|---|---|---|---|");
     for r in rows {
-        println!(
+        say!(
             "| {} | {:.0} | {} | {:.1} % | {:.1} % | {:.4} | {:.3} | {:.2} % | {:.2} % |",
             r.form,
             r.weights_mib,

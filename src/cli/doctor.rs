@@ -115,24 +115,27 @@ pub fn run(args: &Args) -> Result<Outcome> {
         print_json(&report)?;
         return Ok(Outcome::Fine);
     }
-    let line = |name: &str, value: &str| println!("{name:14} {value}");
+    let line = |name: &str, value: &str| -> Result<()> {
+        say!("{name:14} {value}");
+        Ok(())
+    };
     let built_with = if report.features.is_empty() { "CPU only".into() } else { report.features.join(", ") };
-    line("modalens", &format!("{} ({built_with})", report.version));
-    line("system", &format!("{}, {} cores", report.system, report.cores));
-    line("memory free", &report.memory_free_mib.map_or("unknown".into(), |m| format!("{m} MiB")));
-    line("device", &format!("{}: {}", report.device, report.device_why));
+    line("modalens", &format!("{} ({built_with})", report.version))?;
+    line("system", &format!("{}, {} cores", report.system, report.cores))?;
+    line("memory free", &report.memory_free_mib.map_or("unknown".into(), |m| format!("{m} MiB")))?;
+    line("device", &format!("{}: {}", report.device, report.device_why))?;
     for model in &report.models {
         let name = model.id.rsplit('-').next().map_or_else(String::new, |size| format!("Omni {size}"));
-        line(&name, &model.summary);
+        line(&name, &model.summary)?;
         let forms = model.forms.iter().map(|f| format!("{} {}", f.dtype, bytes_text(f.needed_bytes)));
-        line("", &format!("{} (with a minute of video)", forms.collect::<Vec<_>>().join(", ")));
+        line("", &format!("{} (with a minute of video)", forms.collect::<Vec<_>>().join(", ")))?;
         if let Some(speed) = model.speed {
-            line("", speed);
+            line("", speed)?;
         }
     }
-    line("FFmpeg", &report.ffmpeg);
-    line("display", &report.display);
-    line("bundled model", &report.bundled_model);
-    line("hub cache", &report.hub_cache);
+    line("FFmpeg", &report.ffmpeg)?;
+    line("display", &report.display)?;
+    line("bundled model", &report.bundled_model)?;
+    line("hub cache", &report.hub_cache)?;
     Ok(Outcome::Fine)
 }

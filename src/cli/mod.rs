@@ -1,6 +1,15 @@
 //! The command line: a contract that tests and users script. Knows how to read arguments and print results;
 //! everything else is done by the parts it calls.
 
+/// Prints a line for whoever reads our output, and ends the function with an error where nobody does any more (see
+/// [`is_closed_pipe`]).
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        writeln!(std::io::stdout(), $($what)*)?;
+    }};
+}
+
 mod ask;
 mod bench;
 mod bench_media;

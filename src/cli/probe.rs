@@ -23,21 +23,21 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if args.json {
         print_json(&probe)?;
     } else {
-        print_text(&probe);
+        print_text(&probe)?;
     }
     Ok(Outcome::Fine)
 }
 
-fn print_text(probe: &Probe) {
+fn print_text(probe: &Probe) -> Result<()> {
     let length = probe.duration_secs.map_or("length unknown".into(), |s| format!("{s:.3} s"));
-    println!("{}, {length}{}", probe.container, if probe.still { ", a still" } else { "" });
+    say!("{}, {length}{}", probe.container, if probe.still { ", a still" } else { "" });
     if let Some(declared) = probe.declared_secs {
-        println!("         it says {declared:.3} s: it is cut off, or its header is wrong");
+        say!("         it says {declared:.3} s: it is cut off, or its header is wrong");
     }
     if let Some(v) = &probe.video {
         let fps = v.fps.map_or("frame rate unknown".into(), |f| format!("{f:.3} frames/s"));
         let guess = if v.matrix_tagged { "" } else { " (by size)" };
-        println!(
+        say!(
             "video    {} {}×{}, shown {}×{}, {fps}, {}, {}{guess} {} range, chroma {}",
             v.codec,
             v.width,
@@ -50,23 +50,20 @@ fn print_text(probe: &Probe) {
             v.chroma_siting
         );
         if v.interlaced {
-            println!("         interlaced: deinterlaced when shown and sampled, one picture per frame");
+            say!("         interlaced: deinterlaced when shown and sampled, one picture per frame");
         }
         match (v.mirrored, v.rotation_degrees) {
             (false, 0) => {}
             (mirrored, degrees) => {
-                println!(
-                    "         {}turned by {degrees} degrees when shown",
-                    if mirrored { "mirrored and " } else { "" }
-                );
+                say!("         {}turned by {degrees} degrees when shown", if mirrored { "mirrored and " } else { "" });
             }
         }
         if let Some(hdr) = v.hdr {
-            println!("         HDR ({hdr}): shown tone-mapped; the model gets it as it is stored, not tone-mapped");
+            say!("         HDR ({hdr}): shown tone-mapped; the model gets it as it is stored, not tone-mapped");
         }
     }
     for a in &probe.audio {
-        println!(
+        say!(
             "audio {}  {} {} Hz {}{}{}{}",
             a.track,
             a.codec,
@@ -77,4 +74,5 @@ fn print_text(probe: &Probe) {
             if a.decodable { "" } else { ", cannot be decoded here" }
         );
     }
+    Ok(())
 }

@@ -28,6 +28,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     let what = Snapshot { video: args.video.clone(), at_secs: args.at, heat: args.heat.clone() };
     let pts = snapshot(&what, &args.out)?;
-    println!("frame of {pts:.3} s written to {}", args.out.display());
+    say!("frame of {pts:.3} s written to {}", args.out.display());
     Ok(Outcome::Fine)
 }

@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if args.evaluate {
         let never = AtomicBool::new(false);
         let results = pool.install(|| evaluate_folder(&args.out, &args.data, args.seed, &options.device, &never))?;
-        println!("{}", results.markdown());
+        say!("{}", results.markdown());
         return Ok(Outcome::Fine);
     }
     let results = pool.install(|| {
@@ -133,8 +133,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
         train(&options, &mut notify, &AtomicBool::new(false))
     })?;
     if args.held_out.is_some() {
-        println!("{}", results.markdown());
+        say!("{}", results.markdown());
     }
-    println!("checkpoint in {}", args.out.display());
+    say!("checkpoint in {}", args.out.display());
     Ok(Outcome::Fine)
 }

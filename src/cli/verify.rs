@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if args.json {
         print_json(&report)?;
     } else {
-        println!("{report}");
+        say!("{report}");
     }
     Ok(if report.passed() { Outcome::Fine } else { Outcome::No })
 }

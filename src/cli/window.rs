@@ -76,6 +76,6 @@ fn report(args: &Args) -> Result<Outcome> {
     let out = PathBuf::from(REPORT);
     ask::answer(&request, &args.checkpoint, Some(&out), false)?;
     let out = std::fs::canonicalize(&out).unwrap_or(out);
-    println!("report: {}", out.join("report.html").display());
+    say!("report: {}", out.join("report.html").display());
     Ok(Outcome::Fine)
 }

@@ -55,6 +55,6 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let options =
         Options { out: args.out.clone(), count: args.count, seed: args.seed, condition, speed: EncodeSpeed::Fast };
     let report = write_dataset(&options, &|done, all| progress("clip", done, all), &AtomicBool::new(false))?;
-    println!("{} clips, {:.1} MB in {}", report.clips, report.bytes as f64 / 1e6, report.out.display());
+    say!("{} clips, {:.1} MB in {}", report.clips, report.bytes as f64 / 1e6, report.out.display());
     Ok(Outcome::Fine)
 }

@@ -21,6 +21,10 @@ pub fn prepare_folder(dir: &Path) -> Result<()> {
     if dir.exists() && !dir.is_dir() {
         bail!("the output is a file, not a folder ({})", dir.display());
     }
+    if dir.to_str().is_none() {
+        // FFmpeg takes names as text; said before there is an answer to lose.
+        bail!("the output folder's name is not valid UTF-8; choose another one ({})", dir.display());
+    }
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the output folder ({})", dir.display()))
 }
 
@@ -41,7 +45,7 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut std::fs::File) -> Result
     let failed = || format!("cannot write {}", path.display());
     let mut file = Unfinished::beside(path).with_context(failed)?;
     write(file.file_mut()).with_context(failed)?;
-    file.finish(path).with_context(failed)
+    file.finish().with_context(failed)
 }
 
 /// Writes `[height, width, 4]` bytes of RGBA as a PNG, whole or not at all.

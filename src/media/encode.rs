@@ -223,9 +223,7 @@ impl Encoder {
         };
         end().map_err(|e| in_file(&self.path, e))?;
         drop(output);
-        self.unfinished
-            .finish(&self.path)
-            .map_err(|e| MediaError::Encode { path: self.path.clone(), detail: e.to_string() })
+        self.unfinished.finish().map_err(|e| MediaError::Encode { path: self.path.clone(), detail: e.to_string() })
     }
 }
 

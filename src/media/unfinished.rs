@@ -4,7 +4,7 @@
 use std::ffi::{CString, c_char};
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -19,15 +19,23 @@ static NAMES: [AtomicPtr<c_char>; MOST] = [const { AtomicPtr::new(null_mut()) };
 pub struct Unfinished {
     // Removed before the note about it is taken back.
     file: tempfile::NamedTempFile,
+    target: PathBuf,
     _note: Note,
 }
 
 impl Unfinished {
-    /// A new file in the folder of `target`, whose name it is to take.
+    /// A new file in the folder of `target`, whose name it is to take; of the file that it leads to where it is a link.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// When the folder cannot be written, and when what has the name is no file: a device is not replaced by one.
     pub fn beside(target: &Path) -> io::Result<Self> {
+        let target = match target.canonicalize() {
+            Ok(there) if there.is_file() => there,
+            Ok(_) => {
+                return Err(io::Error::other("there is something of that name that is no file; choose another name"));
+            }
+            Err(_) => target.to_owned(),
+        };
         let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         builder.prefix(".modalens-").suffix(".part");
@@ -39,7 +47,7 @@ impl Unfinished {
         }
         let file = builder.tempfile_in(folder)?;
         let note = Note::new(file.path());
-        Ok(Self { file, _note: note })
+        Ok(Self { file, target, _note: note })
     }
 
     /// Where it is for now.
@@ -56,8 +64,8 @@ impl Unfinished {
     ///
     /// # Errors
     /// When the system refuses; then nothing is left of it.
-    pub fn finish(self, target: &Path) -> io::Result<()> {
-        self.file.persist(target).map(drop).map_err(|e| e.error)
+    pub fn finish(self) -> io::Result<()> {
+        self.file.persist(self.target).map(drop).map_err(|e| e.error)
     }
 }
 

@@ -290,6 +290,58 @@ fn a_process_that_is_told_to_end_takes_its_unfinished_file_with_it() {
     }
 }
 
+/// What has the name and is no file stays what it is; a link still leads where it led.
+#[cfg(unix)]
+#[test]
+fn a_picture_takes_the_place_of_a_file_and_of_nothing_else() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let clips = Clips::new();
+    let film = clips.make("film.mp4", "-f lavfi -i testsrc2=size=64x48:rate=10:duration=1");
+    let to = |name: &str| snapshot(&Snapshot { video: film.clone(), at_secs: 0.0, heat: None }, &clips.path(name));
+    let pipe = clips.path("pipe.png");
+    assert!(Process::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let line = format!("{:#}", to("pipe.png").unwrap_err());
+    assert!(line.contains("pipe.png") && line.contains("no file"), "{line}");
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo(), "the pipe was replaced");
+    std::fs::create_dir(clips.path("elsewhere")).unwrap();
+    std::fs::write(clips.path("elsewhere/there.png"), "before").unwrap();
+    std::os::unix::fs::symlink("elsewhere/there.png", clips.path("link.png")).unwrap();
+    to("link.png").unwrap();
+    assert!(clips.path("link.png").is_symlink(), "the link was replaced");
+    assert!(std::fs::read(clips.path("elsewhere/there.png")).unwrap().starts_with(b"\x89PNG"));
+}
+
+/// `modalens … | head`: whoever stops reading is no fault of ours.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_ends_the_command_quietly() {
+    let clips = Clips::new();
+    let film = clips.make("film.mp4", "-f lavfi -i testsrc2=size=64x48:rate=10:duration=1");
+    let film = film.to_str().unwrap();
+    for args in [vec!["probe", film], vec!["probe", "--json", film], vec!["doctor"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let out = Process::new(env!("CARGO_BIN_EXE_modalens")).args(&args).stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && !said.contains("fault"), "{args:?}: {said}");
+    }
+}
+
+/// Said before there is an answer to lose.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_whose_name_ffmpeg_cannot_take_is_refused_at_once() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let clips = Clips::new();
+    let film = clips.make("film.mp4", "-f lavfi -i testsrc2=size=64x48:rate=10:duration=1");
+    let folder = clips.path("").join(std::ffi::OsStr::from_bytes(b"o\xff"));
+    let out = ask(&film, &folder, "", &[]);
+    let line = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && line.contains("not valid UTF-8"), "{line}");
+    assert!(out.stdout.is_empty(), "it answered first");
+    assert!(!folder.exists());
+}
+
 #[test]
 fn the_window_writes_what_it_shows_while_it_plays() {
     let mut w = Window::open(Some(("clip.mp4", CLIP)), Ok(model()));
