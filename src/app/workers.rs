@@ -15,7 +15,7 @@ use crate::capture::project;
 use crate::clip::{AudioSource, ClipSpec};
 use crate::engine::mailbox::{Mailbox, Taken};
 use crate::event::{Event, FileFacts, FileUse, Outline, SoundLanes, Tracks};
-use crate::media::{self, MediaEvent, Peaks, Probe};
+use crate::media::{self, MediaError, MediaEvent, Peaks, Probe};
 use crate::model::qwen2_5_omni::processor::mel::LogMel;
 use crate::provenance::Provenance;
 use crate::sampled::SAMPLE_RATE;
@@ -137,7 +137,7 @@ fn look_into(purpose: FileUse, path: PathBuf, report: &dyn Fn(Event)) -> Option<
         let (tracks, summary) = (Tracks::default(), String::new());
         return Some(FileFacts { path, picture: false, sound: false, tracks, still: false, summary });
     }
-    let probe = match media::probe(&path) {
+    let probe = match media::glance(&path) {
         Ok(probe) => probe,
         Err(e) => {
             if let Some(text) = text_of(&path).filter(|_| purpose == FileUse::ByContent) {
@@ -304,13 +304,17 @@ fn serve_sounds(wants: &Mailbox<(u64, ClipSpec)>, shelf: &Shelf, report: &dyn Fn
 
 /// Reads a clip's sound as the model is given it and reduces it to lanes, then reports [`Event::Lanes`].
 fn read_sound(clip: &ClipSpec, sound_id: u64, stale: &dyn Fn() -> bool, shelf: &Shelf, report: &dyn Fn(Event)) {
-    let whole = sound_alone(clip);
+    let whole = sound_alone(clip, stale);
     let lanes = if whole.audio == AudioSource::None {
         Ok(None)
     } else {
         let ends = [clip.end_secs, whole.end_secs].into_iter().flatten();
         let part = ClipSpec { start_secs: clip.start_secs, end_secs: ends.min_by(f64::total_cmp), ..whole.clone() };
-        media::sample_clip(&part, &Sampling::default(), stale).map(|(sampled, _)| sampled.audio)
+        match media::sample_clip(&part, &Sampling::default(), stale) {
+            // The part that is asked about begins after the sound's end.
+            Err(MediaError::EmptyRange { .. }) => Ok(None),
+            sampled => sampled.map(|(sampled, _)| sampled.audio),
+        }
     };
     if stale() {
         return;
@@ -343,7 +347,7 @@ fn read_sound(clip: &ClipSpec, sound_id: u64, stale: &dyn Fn() -> bool, shelf: &
     }
     // The whole of it, and the video's own sound beside another.
     outline(&whole, false, sound_id, shelf, stale, report);
-    let own = clip.video.as_ref().map(|path| sound_alone(&ClipSpec::original(path)));
+    let own = clip.video.as_ref().map(|path| sound_alone(&ClipSpec::original(path), stale));
     match own.filter(|own| *own != whole) {
         Some(own) => outline(&own, true, sound_id, shelf, stale, report),
         // What was done to it is taken back.
@@ -352,9 +356,10 @@ fn read_sound(clip: &ClipSpec, sound_id: u64, stale: &dyn Fn() -> bool, shelf: &
 }
 
 /// The sound of a clip without its picture, so that nothing is decoded twice. Another sound ends where the picture does.
-fn sound_alone(clip: &ClipSpec) -> ClipSpec {
+fn sound_alone(clip: &ClipSpec, stale: &dyn Fn() -> bool) -> ClipSpec {
     let fills = !matches!(clip.audio, AudioSource::Original { .. } | AudioSource::None);
-    let end_secs = clip.video.as_ref().filter(|_| fills).and_then(|path| media::probe(path).ok()?.picture_secs);
+    let picture_secs = |path| media::probe_unless(path, stale).ok()?.picture_secs;
+    let end_secs = clip.video.as_deref().filter(|_| fills).and_then(picture_secs);
     let audio = match (&clip.audio, &clip.video) {
         (AudioSource::Original { track }, Some(path)) => AudioSource::File { path: path.clone(), track: *track },
         (AudioSource::Original { .. }, None) => AudioSource::None,

@@ -18,7 +18,7 @@ use crate::event::{Answer, AnswerToken, Finish, ModelInfo, Request, Reuse, Stage
 use crate::fed::Fed;
 use crate::lens::courier::Courier;
 use crate::lens::recorder::{PendingRow, Recorder};
-use crate::media::{probe, sample_clip_with};
+use crate::media::{glance, sample_clip_with};
 use crate::model::ModelError;
 use crate::model::nn::cache::KvCache;
 use crate::model::nn::edit::Edit;
@@ -221,7 +221,7 @@ impl Session {
         let cancelled = || run.cancel.load(std::sync::atomic::Ordering::Relaxed);
         // Frames shrink to the model's size as they are decoded: a long clip never stands in memory at full size.
         // A still has limits of its own and is only one.
-        let still = request.clip.video.as_deref().is_some_and(|path| probe(path).is_ok_and(|p| p.still));
+        let still = request.clip.video.as_deref().is_some_and(|path| glance(path).is_ok_and(|p| p.still));
         let (processor, sampling) = (self.processor()?, &request.sampling);
         let mut shrink =
             |image, frames| if still { Ok(image) } else { Ok(processor.shrink(&image, frames, sampling)?) };

@@ -10,7 +10,7 @@ use crate::export::overlay::PlacedMap;
 use crate::export::write_png;
 use crate::frame::{Planes, display_size};
 use crate::gpu::Headless;
-use crate::media::{VideoReader, probe};
+use crate::media::{VideoReader, glance};
 use crate::provenance::Provenance;
 
 /// What to draw.
@@ -26,7 +26,7 @@ pub struct Snapshot {
 
 /// Draws the frame into `out` and returns its pts in seconds.
 pub fn snapshot(what: &Snapshot, out: &Path) -> Result<f64> {
-    if probe(&what.video)?.video.is_none() {
+    if glance(&what.video)?.video.is_none() {
         bail!("there is no picture in this file ({})", what.video.display());
     }
     let mut reader = VideoReader::open(&what.video)?;

@@ -48,6 +48,8 @@ pub struct AudioReader {
     next_out: i64,
     /// Output before this index is not wanted (after a seek) or already given.
     not_before: i64,
+    /// A packet that was read already.
+    first: Option<ffmpeg::Packet>,
     queue: VecDeque<AudioChunk>,
     draining: bool,
     finished: bool,
@@ -72,15 +74,21 @@ impl AudioReader {
         let index = stream.index();
         let tick_secs = tick_secs(stream.time_base());
         let parameters = stream.parameters();
+        let counted = stream.frames() > 0;
         let id = parameters.id();
         let codec = decoder::find(id)
-            .ok_or_else(|| MediaError::NoDecoder { path: path.to_owned(), codec: id.name().to_owned() })?;
+            .ok_or_else(|| MediaError::NoDecoder { path: path.to_owned(), codec: raw::codec_name(id).to_owned() })?;
         raw::clear_last_line();
         let wrong = |e| MediaError::NothingDecoded { path: path.to_owned(), detail: raw::describe(e) };
         let mut context = codec::Context::from_parameters(parameters).map_err(wrong)?.decoder();
         context.set_packet_time_base(stream.time_base());
         let decoder = context.open_as(codec).and_then(decoder::Opened::audio).map_err(wrong)?;
         source.keep_only(index);
+        // A track whose packets no header counts can be there without any.
+        let first = if counted { None } else { source.read(index) };
+        if first.is_none() && !counted {
+            return Err(MediaError::NoAudio(path.to_owned()));
+        }
         let layout = if channels == 1 { ChannelLayout::MONO } else { ChannelLayout::STEREO };
         Ok(Self {
             source,
@@ -94,6 +102,7 @@ impl AudioReader {
             expected_secs: None,
             next_out: 0,
             not_before: i64::MIN,
+            first,
             queue: VecDeque::new(),
             draining: false,
             finished: false,
@@ -131,6 +140,7 @@ impl AudioReader {
         self.resampler = None;
         self.expected_secs = None;
         self.not_before = (t_secs * f64::from(self.rate)).round() as i64;
+        self.first = None;
         self.queue.clear();
         self.draining = false;
         self.finished = false;
@@ -165,7 +175,7 @@ impl AudioReader {
                 Err(_) => {}
             }
             barren += 1;
-            match self.source.read(self.stream) {
+            match self.first.take().or_else(|| self.source.read(self.stream)) {
                 Some(packet) => {
                     raw::clear_last_line();
                     let _ = self.decoder.send_packet(&packet);
@@ -183,6 +193,13 @@ impl AudioReader {
     }
 
     fn end(&mut self) -> Result<Option<AudioChunk>, MediaError> {
+        if !self.decoded_any && self.not_before > 0 {
+            // Beyond the last sample there is none. That nothing can be decoded is only so where nothing can from the start.
+            self.seek(0.0)?;
+            self.next_chunk()?;
+            self.queue.clear();
+            self.finished = true;
+        }
         if self.decoded_any {
             return Ok(None);
         }

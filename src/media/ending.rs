@@ -1,8 +1,15 @@
 //! Where a file and the picture in it end: by what it says, by its last packets where it says more than there is (cut off,
-//! or with a header that lies) or does not say it of the picture. Decodes nothing. Knows nothing of who asks.
+//! or with a header that lies) or does not say it of the picture, by all of them where it says nothing. Decodes nothing.
+//! Knows nothing of who asks.
 
+use std::collections::BTreeMap;
+
+use ffmpeg_next::media::Type;
+use ffmpeg_next::{Packet, Stream};
+
+use super::error::MediaError;
 use super::raw;
-use super::source::{Source, positive, tick_secs};
+use super::source::{Source, frame_secs, tick_secs};
 
 /// Files round, and the last picture may stand for a while: only what is missing beyond this share of the length, and
 /// beyond these seconds, is missing.
@@ -13,7 +20,7 @@ const HALVINGS: usize = 12;
 /// Most bytes of packets that are read from there on.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Where what is in a file ends, in seconds. Nothing is known of stills and of raw streams.
+/// Where what is in a file ends, in seconds. Nothing is known of stills.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[allow(clippy::struct_field_names, reason = "units in names")]
 pub(super) struct Ends {
@@ -26,13 +33,8 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Where everything in a file ends; reading stands elsewhere afterwards.
-    pub(super) fn whole_of(source: &mut Source) -> Option<f64> {
-        let says = source.duration_secs().filter(|_| !source.is_still())?;
-        Some(ends_early(source).unwrap_or(says))
-    }
-
-    /// Finds out; reading stands elsewhere afterwards.
+    /// Finds out what can be known at a glance: nothing of a file that does not say how long it is, such as a recording of a
+    /// browser or a raw stream. Reading stands elsewhere afterwards.
     pub(super) fn of(source: &mut Source) -> Self {
         let Some(says) = source.duration_secs().filter(|_| !source.is_still()) else { return Self::default() };
         let early = ends_early(source);
@@ -40,6 +42,48 @@ impl Ends {
         let picture_secs = picture_end(source, whole).map(|end| early.map_or(end, |early| end.min(early)));
         Self { whole_secs: Some(whole), picture_secs, declared_secs: early.map(|_| says) }
     }
+
+    /// [`of`](Self::of), and where a file does not say how long it is, what all of its packets say, which are read for it:
+    /// `source` stands at its beginning. `cancel` is asked between packets.
+    ///
+    /// # Errors
+    /// [`MediaError::Cancelled`].
+    pub(super) fn counted(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Self, MediaError> {
+        if source.is_still() || source.duration_secs().is_some() {
+            return Ok(Self::of(source));
+        }
+        let picture = source.video_stream().map(|s| s.index());
+        let played = |s: &Stream<'_>| Some(s.index()) == picture || s.parameters().medium() == Type::Audio;
+        let mut ends = BTreeMap::<usize, f64>::new();
+        while let Some(packet) = source.read_any() {
+            if cancel() {
+                return Err(MediaError::Cancelled);
+            }
+            let Some(stream) = source.input().stream(packet.stream()).filter(played) else { continue };
+            if raw::is_discarded(&packet) {
+                continue;
+            }
+            let end = ends.entry(stream.index()).or_insert(0.0);
+            // Without times, one packet comes after the other.
+            *end = end_of(&stream, &packet, source.start_secs())
+                .map_or(*end + lasts_secs(&stream, &packet), |known| known.max(*end));
+        }
+        let end_of = |stream: usize| ends.get(&stream).copied().filter(|end| *end > 0.0);
+        let whole_secs = ends.values().copied().filter(|end| *end > 0.0).reduce(f64::max);
+        Ok(Self { whole_secs, picture_secs: picture.and_then(end_of), declared_secs: None })
+    }
+}
+
+/// How long a packet lasts: where it does not say, as long as the others do on average; 0 where that is unknown.
+fn lasts_secs(stream: &Stream<'_>, packet: &Packet) -> f64 {
+    let says = Some(packet.duration() as f64 * tick_secs(stream.time_base())).filter(|secs| *secs > 0.0);
+    says.or_else(|| frame_secs(stream)).unwrap_or(0.0)
+}
+
+/// When a packet ends, in seconds from the container's start; `None` where it does not say when it begins.
+fn end_of(stream: &Stream<'_>, packet: &Packet, start_secs: f64) -> Option<f64> {
+    let ticks = packet.pts().or(packet.dts())?;
+    Some(ticks as f64 * tick_secs(stream.time_base()) + lasts_secs(stream, packet) - start_secs)
 }
 
 /// Where the picture ends in a file that ends at `whole_secs`: by its stream's own word, else by its last packets.
@@ -117,12 +161,7 @@ fn last_end(
         };
         bytes += packet.size();
         let Some(stream) = source.input().stream(packet.stream()).filter(|s| counts(s.index())) else { continue };
-        let Some(ticks) = packet.pts().or(packet.dts()) else { continue };
-        let tick = tick_secs(stream.time_base());
-        // A packet that does not say how long it lasts, lasts as long as the others do on average.
-        let lasts = Some(packet.duration() as f64 * tick).filter(|secs| *secs > 0.0);
-        let lasts = lasts.or_else(|| positive(stream.avg_frame_rate()).map(|rate| 1.0 / rate)).unwrap_or(0.0);
-        let end = ticks as f64 * tick + lasts - source.start_secs();
+        let Some(end) = end_of(&stream, &packet, source.start_secs()) else { continue };
         let newest = f64::max(end, last.unwrap_or(end));
         if enough(newest) {
             return LastEnd::At(newest);

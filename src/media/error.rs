@@ -35,8 +35,11 @@ pub enum MediaError {
         detail: String,
     },
     /// The format is one that can name other files or addresses, or is otherwise left out on purpose.
-    #[error("playlists and formats that point to other files are not opened; open the media file itself: {}", .0.display())]
+    #[error("playlists, subtitles and formats that point to other files are not opened; open the media file itself: {}", .0.display())]
     NotAllowed(PathBuf),
+    /// The file ends before its index.
+    #[error("the file was cut off before its index was written, so nothing of it can be played; get it again, or repair the recording with a tool for that: {}", .0.display())]
+    CutOff(PathBuf),
     /// Nothing in the file can be shown or heard.
     #[error("there is neither picture nor sound that can be decoded in it; try another file: {}", .0.display())]
     NoStream(PathBuf),
@@ -65,7 +68,7 @@ pub enum MediaError {
         codec: String,
     },
     /// The stream has no decodable frame or sample.
-    #[error("not one frame of it can be decoded ({detail}); the file is damaged or cut off, get a fresh copy: {}", path.display())]
+    #[error("not one frame of it can be decoded ({detail}); get a fresh copy if it is damaged or cut off, convert it to H.264 or PNG if it plays elsewhere: {}", path.display())]
     NothingDecoded {
         /// The file.
         path: PathBuf,
@@ -101,13 +104,13 @@ pub enum MediaError {
         gib: f64,
     },
     /// A range with nothing in it.
-    #[error("there is nothing between {start_secs:.3} s and {end_secs:.3} s (the clip is {duration_secs:.3} s long); choose another part: {}", path.display())]
+    #[error("there is nothing {} (the clip is {duration_secs:.3} s long); choose another part: {}", part(*start_secs, *end_secs), path.display())]
     EmptyRange {
         /// The file.
         path: PathBuf,
         /// Start asked for, in seconds.
         start_secs: f64,
-        /// End asked for, in seconds.
+        /// End asked for, in seconds; infinite where none was.
         end_secs: f64,
         /// The clip's length, in seconds.
         duration_secs: f64,
@@ -151,6 +154,15 @@ pub enum MediaError {
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// A part of a clip in words.
+fn part(start_secs: f64, end_secs: f64) -> String {
+    if end_secs.is_finite() {
+        format!("between {start_secs:.3} s and {end_secs:.3} s")
+    } else {
+        format!("from {start_secs:.3} s on")
+    }
 }
 
 impl MediaError {

@@ -39,7 +39,7 @@ pub use error::MediaError;
 pub use peaks::{Peaks, waveform};
 pub use picture::VideoFrame;
 pub use playback::{ManualOutput, MediaEvent, Output, Playback};
-pub use probe::{AudioInfo, Probe, VideoInfo, probe};
+pub use probe::{AudioInfo, Probe, VideoInfo, glance, probe, probe_unless};
 pub use reader::VideoReader;
 pub use sample::{Intake, MAX_AUDIO_SECS, sample_clip, sample_clip_with};
 pub use slots::Slots;

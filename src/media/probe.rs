@@ -19,7 +19,7 @@ use crate::frame::{ChromaSiting, MAX_PIXELS, Matrix, Planes, square_pixels};
 pub struct Probe {
     /// The demuxer's name, such as `mov,mp4,m4a,3gp,3g2,mj2`.
     pub container: String,
-    /// Length in seconds; `None` when the file does not say (a still image, a raw stream).
+    /// Length in seconds; `None` for a still, and at a [`glance`] where the file does not say.
     pub duration_secs: Option<f64>,
     /// Where its picture ends, in seconds: another sound is cut to it.
     pub picture_secs: Option<f64>,
@@ -111,11 +111,31 @@ pub struct AudioInfo {
     pub duration_secs: Option<f64>,
 }
 
-/// Reads what is in the file at `path`.
+/// Reads what is in the file at `path`; all of it where it does not say how long it is.
 ///
 /// # Errors
 /// When the file is missing, empty, foreign, damaged, too large or without picture and sound.
 pub fn probe(path: &Path) -> Result<Probe, MediaError> {
+    probe_unless(path, &|| false)
+}
+
+/// [`probe`], given up as soon as `cancel` says so.
+///
+/// # Errors
+/// As for [`probe`], and [`MediaError::Cancelled`].
+pub fn probe_unless(path: &Path, cancel: &dyn Fn() -> bool) -> Result<Probe, MediaError> {
+    read(path, Some(cancel))
+}
+
+/// [`probe`] without reading all of a file that does not say how long it is.
+///
+/// # Errors
+/// As for [`probe`].
+pub fn glance(path: &Path) -> Result<Probe, MediaError> {
+    read(path, None)
+}
+
+fn read(path: &Path, cancel: Option<&dyn Fn() -> bool>) -> Result<Probe, MediaError> {
     let mut source = Source::open(path)?;
     let video = source.video_stream().map(|s| video_info(&source, &s)).transpose()?;
     let audio: Vec<_> = source.audio_streams().enumerate().map(|(i, s)| audio_info(&source, i, &s)).collect();
@@ -123,7 +143,10 @@ pub fn probe(path: &Path) -> Result<Probe, MediaError> {
         return Err(MediaError::NoStream(path.to_owned()));
     }
     let still = source.is_still();
-    let Ends { whole_secs, picture_secs, declared_secs } = Ends::of(&mut source);
+    let Ends { whole_secs, picture_secs, declared_secs } = match cancel {
+        None => Ends::of(&mut source),
+        Some(cancel) => Ends::counted(&mut source, cancel)?,
+    };
     let played_track = source.audio_stream(None).ok().map(|best| best.index());
     let played_track = played_track.and_then(|best| source.audio_streams().position(|s| s.index() == best));
     Ok(Probe {

@@ -51,6 +51,19 @@ pub(crate) fn clear_last_line() {
     LAST_LINE.with_borrow_mut(String::clear);
 }
 
+/// Whether the container's length is only guessed, from how large it is and how many bits its first seconds take.
+pub(crate) fn length_is_guessed(input: &ffmpeg::format::context::Input) -> bool {
+    #[allow(unsafe_code, reason = "the bindings do not reach this field")]
+    // SAFETY: the pointer is valid as long as `input` is borrowed, and the field is a plain number.
+    let how = unsafe { (*input.as_ptr()).duration_estimation_method };
+    how == ffi::AVDurationEstimationMethod::AVFMT_DURATION_FROM_BITRATE
+}
+
+/// What FFmpeg calls a codec.
+pub(crate) fn codec_name(id: ffmpeg::codec::Id) -> &'static str {
+    if id == ffmpeg::codec::Id::None { "a codec that it does not know" } else { id.name() }
+}
+
 /// The error in words: FFmpeg's last logged line on this thread if there is one, else the error's own text.
 pub(crate) fn describe(error: ffmpeg::Error) -> String {
     let line = LAST_LINE.with_borrow_mut(std::mem::take);

@@ -13,7 +13,7 @@ use super::deinterlace::Deinterlacer;
 use super::error::MediaError;
 use super::picture::{Orientation, Presentation, VideoFrame, aspect};
 use super::raw::{self, Scaler};
-use super::source::{Source, positive, tick_secs};
+use super::source::{Source, frame_secs, tick_secs};
 use super::way::Way;
 use crate::frame::MAX_PIXELS;
 
@@ -43,6 +43,8 @@ pub struct VideoReader {
     /// Presentation time of the last frame handed out.
     last_secs: Option<f64>,
     draining: bool,
+    /// Whether any packet came, and any frame.
+    fed: bool,
     decoded_any: bool,
     /// Whether the stream says that it is interlaced, or a frame has said so.
     interlaced: bool,
@@ -80,10 +82,7 @@ impl VideoReader {
         check_size(source.path(), header.width, header.height)?;
         let index = stream.index();
         let tick_secs = tick_secs(stream.time_base());
-        let nominal_frame_secs = positive(stream.avg_frame_rate())
-            .or_else(|| positive(stream.rate()))
-            .filter(|fps| (0.01..=1000.0).contains(fps))
-            .map_or(0.04, |fps| 1.0 / fps);
+        let nominal_frame_secs = frame_secs(&stream).unwrap_or(0.04);
         let presentation = Presentation {
             orientation: orientation(&stream),
             pixel_aspect: aspect(ffmpeg::Rational::new(header.sample_aspect.0, header.sample_aspect.1)).unwrap_or(1.0),
@@ -102,6 +101,7 @@ impl VideoReader {
             last_ticks: None,
             last_secs: None,
             draining: false,
+            fed: false,
             decoded_any: false,
             interlaced: header.interlaced,
             deinterlacer: None,
@@ -446,6 +446,10 @@ impl VideoReader {
 
     /// The next decoded frame as the file has it, and its time in ticks.
     pub(crate) fn decode_as_stored(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
+        if self.is_still() && self.last_ticks.is_some() {
+            // What comes after a photograph's picture in its file (smaller ones, depth) is not shown.
+            return self.end();
+        }
         let mut barren = 0;
         loop {
             let mut frame = frame::Video::empty();
@@ -483,6 +487,7 @@ impl VideoReader {
             match self.way.next(&mut self.source, self.stream) {
                 Some(packet) => {
                     barren += 1;
+                    self.fed = true;
                     // Some demuxers, such as Ogg's, can land between key frames.
                     self.awaits_key &= !packet.is_key();
                     if self.awaits_key {
@@ -506,11 +511,16 @@ impl VideoReader {
 
     fn end(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
         self.draining = true;
+        let path = self.source.path().to_owned();
+        // Where a header counts frames and none is there, the file is cut off.
+        let empty = |s: ffmpeg::Stream<'_>| s.frames() <= 0;
         if self.decoded_any {
-            return Ok(None);
+            Ok(None)
+        } else if !self.fed && !self.jumped && self.source.input().stream(self.stream).is_some_and(empty) {
+            Err(MediaError::NoVideo(path))
+        } else {
+            Err(MediaError::NothingDecoded { path, detail: raw::describe(ffmpeg::Error::InvalidData) })
         }
-        let detail = raw::describe(ffmpeg::Error::InvalidData);
-        Err(MediaError::NothingDecoded { path: self.source.path().to_owned(), detail })
     }
 
     /// A tick time in seconds from the container's start.
@@ -546,7 +556,8 @@ fn open_decoder(source: &Source, stream: &ffmpeg::Stream<'_>) -> Result<decoder:
     let path = || source.path().to_owned();
     let parameters = stream.parameters();
     let id = parameters.id();
-    let codec = decoder::find(id).ok_or_else(|| MediaError::NoDecoder { path: path(), codec: id.name().to_owned() })?;
+    let codec = decoder::find(id)
+        .ok_or_else(|| MediaError::NoDecoder { path: path(), codec: raw::codec_name(id).to_owned() })?;
     let wrong = |e| MediaError::NothingDecoded { path: path(), detail: raw::describe(e) };
     let mut context = codec::Context::from_parameters(parameters).map_err(wrong)?;
     // Frame threads hold one frame each: few are enough for 4K, and large pictures should not multiply.

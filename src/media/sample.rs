@@ -23,6 +23,8 @@ const MAX_FRAME_BYTES: u64 = 3 << 30;
 const MAX_PACKETS: usize = 4_000_000;
 /// From this many frames on, key frames are used to skip what is not needed.
 const SKIP_FROM: usize = 2_000;
+/// The longest time that a frame is shown.
+const LONGEST_FRAME_SECS: f64 = 3600.0;
 /// Sound that starts later than this after the picture is preceded by silence, so that both stay level.
 const LEAD_SECS: f64 = 0.04;
 
@@ -65,14 +67,19 @@ pub fn sample_clip_with(
         let source = Source::open(path)?;
         duration = source.duration_secs();
         still = source.is_still();
-        if source.video_stream().is_some() {
-            let (sampled, end_secs) = sample_video(path, source, clip, sampling, cancel, each, &mut notes)?;
-            video = Some(sampled);
-            picture_end = (!still).then_some(end_secs);
-        } else if matches!(clip.audio, AudioSource::None) {
-            return Err(MediaError::NoVideo(path.clone()));
-        } else {
-            notes.push(format!("{} has no picture: only its sound is used.", name(path)));
+        let sampled = match source.video_stream() {
+            Some(_) => sample_video(path, source, clip, sampling, cancel, each, &mut notes),
+            None => Err(MediaError::NoVideo(path.clone())),
+        };
+        match sampled {
+            Ok((sampled, end_secs)) => {
+                video = Some(sampled);
+                picture_end = (!still).then_some(end_secs);
+            }
+            Err(MediaError::NoVideo(_)) if !matches!(clip.audio, AudioSource::None) => {
+                notes.push(format!("{} has no picture: only its sound is used.", name(path)));
+            }
+            Err(error) => return Err(error),
         }
     }
     let range = range_of(clip);
@@ -90,7 +97,7 @@ pub fn sample_clip_with(
         Ok(None) => None,
         Ok(Some(sound)) => {
             let limit = if original { duration } else { picture_end };
-            Some(sample_audio(sound, range, limit, video.is_some(), cancel, &mut notes)?)
+            Some(sample_audio(sound, range, limit, video.is_some(), picture_end, cancel, &mut notes)?)
         }
     };
     Ok((SampledClip { video, audio }, notes))
@@ -109,6 +116,8 @@ fn name(path: &Path) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) ticks: i64,
+    /// How many ticks it is shown, as far as the file says it; 0 where it does not.
+    lasts: u32,
     pub(super) key: bool,
 }
 
@@ -183,7 +192,11 @@ pub(super) fn stamped(mut source: Source, cancel: &dyn Fn() -> bool) -> Result<S
     Ok(Stamped { reader, stamps, exact })
 }
 
-/// Reads every packet's time stamp without decoding. `None` when the packets have none.
+fn lasts(ticks: i64) -> u32 {
+    u32::try_from(ticks.max(0)).unwrap_or(u32::MAX)
+}
+
+/// Reads every packet's time stamp without decoding. `None` when the packets have none, or there are none.
 fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option<Vec<Stamp>>, MediaError> {
     let Some(stream) = source.video_stream().map(|s| s.index()) else { return Ok(None) };
     source.keep_only(stream);
@@ -196,14 +209,14 @@ fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option
             continue;
         }
         let Some(ticks) = packet.pts() else { return Ok(None) };
-        stamps.push(Stamp { ticks, key: packet.is_key() });
+        stamps.push(Stamp { ticks, lasts: lasts(packet.duration()), key: packet.is_key() });
         if stamps.len() > MAX_PACKETS {
             let detail = format!("more than {MAX_PACKETS} frames");
             return Err(MediaError::Decode { path: source.path().to_owned(), detail });
         }
     }
     stamps.sort_by_key(|s| s.ticks);
-    Ok(Some(stamps))
+    Ok(Some(stamps).filter(|stamps| !stamps.is_empty()))
 }
 
 /// Decodes the whole stream for its time stamps alone.
@@ -214,7 +227,7 @@ pub(super) fn decode_stamps(reader: &mut VideoReader, cancel: &dyn Fn() -> bool)
         if cancel() {
             return Err(MediaError::Cancelled);
         }
-        stamps.push(Stamp { ticks, key: frame.is_key() });
+        stamps.push(Stamp { ticks, lasts: lasts(frame.packet().duration), key: frame.is_key() });
         if stamps.len() > MAX_PACKETS {
             let detail = format!("more than {MAX_PACKETS} frames");
             return Err(MediaError::Decode { path: reader.path().to_owned(), detail });
@@ -241,13 +254,14 @@ impl Plan {
         sampling: &Sampling,
     ) -> Result<Self, MediaError> {
         let path = || reader.path().to_owned();
-        if stamps.is_empty() {
-            return Err(MediaError::NothingDecoded { path: path(), detail: "no frame in it".to_owned() });
-        }
         let secs = |s: &Stamp| reader.secs(s.ticks);
         let nominal = reader.nominal_frame_secs();
-        let last = stamps.last().map_or(0.0, secs);
-        let stream_end_secs = last + nominal;
+        let Some(last) = stamps.last() else {
+            return Err(MediaError::NothingDecoded { path: path(), detail: "no frame in it".to_owned() });
+        };
+        // The last picture may stand for long. An hour is more than any does.
+        let says = reader.secs(last.ticks.saturating_add(last.lasts.into())) - secs(last);
+        let stream_end_secs = secs(last) + if says > 0.0 { says.min(LONGEST_FRAME_SECS) } else { nominal };
         if reader.is_still() {
             // It has no time of its own: a range is its sound's.
             return Ok(Self { wanted: vec![0], end_secs: stream_end_secs, stream_end_secs });
@@ -257,7 +271,7 @@ impl Plan {
             return Err(MediaError::EmptyRange {
                 path: path(),
                 start_secs: start.max(0.0),
-                end_secs: end.min(stream_end_secs),
+                end_secs: end,
                 duration_secs: stream_end_secs,
             });
         }
@@ -406,12 +420,14 @@ pub(crate) fn shuffled(count: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// Samples the sound of a file in a range of the clip's axis, cut where the picture or the file ends.
+/// Samples the sound of a file in a range of the clip's axis, cut at `limit_secs`. Beside a moving picture, which ends at
+/// `picture_secs`, a part in which nothing is heard is silence.
 fn sample_audio(
     mut sound: Soundtrack,
     (start, end): (f64, f64),
     limit_secs: Option<f64>,
     with_picture: bool,
+    picture_secs: Option<f64>,
     cancel: &dyn Fn() -> bool,
     notes: &mut Vec<String>,
 ) -> Result<SampledAudio, MediaError> {
@@ -422,7 +438,7 @@ fn sample_audio(
     let empty = |sound: &Soundtrack| MediaError::EmptyRange {
         path: sound.path().to_owned(),
         start_secs: from_secs,
-        end_secs: if stop_secs.is_finite() { stop_secs } else { length.unwrap_or(from_secs) },
+        end_secs: end,
         duration_secs: length.unwrap_or(0.0),
     };
     if stop_secs <= from_secs {
@@ -473,7 +489,20 @@ fn sample_audio(
             break;
         }
     }
-    let Some(first) = first.filter(|_| !samples.is_empty()) else { return Err(empty(&sound)) };
+    let Some(first) = first.filter(|_| !samples.is_empty()) else {
+        // As it is heard. Of a still, time is its sound's: there is none.
+        let silent_secs = picture_secs.map_or(0.0, |end| end.min(stop_secs) - from_secs).min(MAX_AUDIO_SECS);
+        let silent = (silent_secs * rate).round() as usize;
+        if silent == 0 {
+            return Err(empty(&sound));
+        }
+        let until_secs = from_secs + silent_secs;
+        notes.push(format!(
+            "The sound of {} is silent from {from_secs:.2} s to {until_secs:.2} s: the model gets silence.",
+            name(sound.path())
+        ));
+        return Ok(SampledAudio { samples: vec![0.0; silent], start_secs: from_secs });
+    };
     if cut {
         let all = length.map_or_else(String::new, |l| format!(" of {l:.0} s"));
         notes.push(format!("The sound of {} is cut to its first {MAX_AUDIO_SECS:.0} s{all}.", name(sound.path())));

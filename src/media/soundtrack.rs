@@ -30,8 +30,8 @@ pub struct Soundtrack {
     channels: usize,
     offset_secs: f64,
     gain: Option<f32>,
-    /// How long the file is, where the sound is all there is.
-    alone_secs: Option<f64>,
+    /// How long the file is, where the sound is all there is or the file does not say it.
+    length_secs: Option<f64>,
     /// Where the newest samples of the file ended, and where the last of all did, for files that do not say.
     heard_secs: Option<f64>,
     found_secs: Option<f64>,
@@ -55,7 +55,7 @@ enum Source {
 
 impl Soundtrack {
     /// Opens the sound of a clip at `rate` with 1 or 2 channels; `None` for a clip without any. `cancel` is asked while
-    /// the length of a sound that is repeated is counted.
+    /// the length of a sound is counted that is repeated or does not say it.
     ///
     /// # Errors
     /// When the file cannot be used, [`MediaError::NoAudio`] when it has no sound, [`MediaError::NoLength`] for noise
@@ -74,7 +74,7 @@ impl Soundtrack {
                 channels,
                 offset_secs: 0.0,
                 gain: None,
-                alone_secs: None,
+                length_secs: None,
                 heard_secs: None,
                 found_secs: None,
                 period_secs,
@@ -112,8 +112,9 @@ impl Soundtrack {
         let period_secs = if clip.sound.repeat && fills { Some(length_secs(path, track, cancel)?) } else { None };
         let period_secs = period_secs.filter(|p| *p > 0.0);
         let mut sound = of(path.clone(), Source::File { reader: Box::new(reader), mono }, period_secs);
-        if clip.video.is_none() {
-            sound.alone_secs = Ends::whole_of(&mut super::source::Source::open(path)?);
+        // The length of a film that does not say it is the picture's business.
+        if clip.video.is_none() || (sound.end_secs().is_none() && clip.video.as_ref() != Some(path)) {
+            sound.length_secs = Ends::counted(&mut super::source::Source::open(path)?, cancel)?.whole_secs;
         }
         Ok(Some(sound))
     }
@@ -137,7 +138,7 @@ impl Soundtrack {
     pub fn end_secs(&self) -> Option<f64> {
         match &self.source {
             Source::File { reader, .. } if self.period_secs.is_none() => {
-                let length = self.alone_secs.or_else(|| reader.duration_secs()).or(self.found_secs)?;
+                let length = self.length_secs.or_else(|| reader.duration_secs()).or(self.found_secs)?;
                 Some((length + self.offset_secs).max(0.0))
             }
             _ => None,

@@ -40,6 +40,7 @@ pub(crate) struct Source {
     input: Input,
     start_us: i64,
     bad_reads: u32,
+    still: bool,
 }
 
 impl Source {
@@ -48,42 +49,17 @@ impl Source {
     /// # Errors
     /// One line for each way a file can be missing, empty, foreign or damaged.
     pub(crate) fn open(path: &Path) -> Result<Self, MediaError> {
-        raw::init()?;
-        let meta = std::fs::metadata(path).map_err(|e| MediaError::io(path, &e))?;
-        if meta.is_dir() {
-            return Err(MediaError::Directory(path.to_owned()));
-        }
-        if !meta.is_file() {
-            return Err(MediaError::NotAFile(path.to_owned()));
-        }
-        if meta.len() == 0 {
-            return Err(MediaError::Empty(path.to_owned()));
-        }
-        let file = File::open(path).map_err(|e| MediaError::io(path, &e))?;
-        let opened = Arc::new(AtomicBool::new(false));
-        let interrupt = {
-            let (opened, deadline) = (Arc::clone(&opened), Instant::now() + OPEN_DEADLINE);
-            move || !opened.load(Ordering::Relaxed) && Instant::now() > deadline
-        };
-        let mut options = Dictionary::new();
-        options.set("protocol_whitelist", "file,pipe");
-        options.set("format_whitelist", ALLOWED_DEMUXERS);
-        options.set("probesize", PROBE_BYTES);
-        options.set("analyzeduration", ANALYSE_US);
-        options.set("max_streams", MAX_STREAMS);
-        raw::clear_last_line();
-        let io = StreamIo::from_read_seek(file).map_err(|e| MediaError::Library(raw::describe(e)))?;
-        // No name is given to FFmpeg: content alone decides, and no pattern or address can hide in a name.
-        let input = ffmpeg::format::input_from_stream_with_interrupt(io, None, Some(options), interrupt)
-            .map_err(|e| open_error(path, e))?;
-        opened.store(true, Ordering::Relaxed);
+        let input = demux(path)?;
         let start_us = raw::start_time_us(&input).unwrap_or(0);
-        Ok(Self { path: path.to_owned(), input, start_us, bad_reads: 0 })
+        let mut source = Self { path: path.to_owned(), input, start_us, bad_reads: 0, still: false };
+        source.still = source.holds_one_picture()?;
+        Ok(source)
     }
 
     /// Opens the same file again, from its beginning.
     pub(crate) fn reopen(&mut self) -> Result<(), MediaError> {
-        *self = Self::open(&self.path)?;
+        self.input = demux(&self.path)?;
+        self.bad_reads = 0;
         Ok(())
     }
 
@@ -100,9 +76,9 @@ impl Source {
         self.start_us as f64 * 1e-6
     }
 
-    /// The container's declared duration in seconds, if it says one.
+    /// The container's declared duration in seconds, if it says one: a guess from its first seconds is none.
     pub(crate) fn duration_secs(&self) -> Option<f64> {
-        let us = raw::known(self.input.duration())?;
+        let us = raw::known(self.input.duration()).filter(|_| !raw::length_is_guessed(&self.input))?;
         (us > 0).then_some(us as f64 * 1e-6)
     }
 
@@ -145,11 +121,26 @@ impl Source {
         raw::discard_others(&mut self.input, stream);
     }
 
-    /// Whether the container holds one still image (PNG, JPEG, …; not a GIF, which is a video).
+    /// Whether the file is one still image: a PNG, a JPEG, an AVIF; also a GIF or a video without sound that has one frame.
     pub(crate) fn is_still(&self) -> bool {
+        self.still
+    }
+
+    fn holds_one_picture(&mut self) -> Result<bool, MediaError> {
         let format = self.input.format();
         let name = format.name();
-        name.ends_with("_pipe") && name != "gif_pipe"
+        let Some(stream) = self.video_stream().filter(|_| self.audio_streams().next().is_none()) else {
+            return Ok(false);
+        };
+        let index = stream.index();
+        if stream.frames() == 1 || name.starts_with("gif") || name == "apng" {
+            // Only a second packet tells; what a header counts need not be all there is.
+            let one = self.read(index).is_some() && self.read(index).is_none();
+            self.reopen()?;
+            return Ok(one);
+        }
+        let brand = self.input.metadata().get("major_brand").map(str::to_owned);
+        Ok(name.ends_with("_pipe") || brand.as_deref() == Some("avif"))
     }
 
     /// The next packet of `stream`; `None` at the end of the file, also when the file is cut off there.
@@ -186,10 +177,50 @@ impl Source {
     }
 }
 
+/// Opens a file's container at its beginning.
+fn demux(path: &Path) -> Result<Input, MediaError> {
+    raw::init()?;
+    let meta = std::fs::metadata(path).map_err(|e| MediaError::io(path, &e))?;
+    if meta.is_dir() {
+        return Err(MediaError::Directory(path.to_owned()));
+    }
+    if !meta.is_file() {
+        return Err(MediaError::NotAFile(path.to_owned()));
+    }
+    if meta.len() == 0 {
+        return Err(MediaError::Empty(path.to_owned()));
+    }
+    let file = File::open(path).map_err(|e| MediaError::io(path, &e))?;
+    let opened = Arc::new(AtomicBool::new(false));
+    let interrupt = {
+        let (opened, deadline) = (Arc::clone(&opened), Instant::now() + OPEN_DEADLINE);
+        move || !opened.load(Ordering::Relaxed) && Instant::now() > deadline
+    };
+    let mut options = Dictionary::new();
+    options.set("protocol_whitelist", "file,pipe");
+    options.set("format_whitelist", ALLOWED_DEMUXERS);
+    options.set("probesize", PROBE_BYTES);
+    options.set("analyzeduration", ANALYSE_US);
+    options.set("max_streams", MAX_STREAMS);
+    raw::clear_last_line();
+    let io = StreamIo::from_read_seek(file).map_err(|e| MediaError::Library(raw::describe(e)))?;
+    // No name is given to FFmpeg: content alone decides, and no pattern or address can hide in a name.
+    let input = ffmpeg::format::input_from_stream_with_interrupt(io, None, Some(options), interrupt)
+        .map_err(|e| open_error(path, e))?;
+    opened.store(true, Ordering::Relaxed);
+    Ok(input)
+}
+
 /// Seconds per unit of a stream's time base; 0 never happens, a missing base counts as microseconds.
 pub(crate) fn tick_secs(base: Rational) -> f64 {
     let (num, den) = (base.numerator(), base.denominator());
     if num <= 0 || den <= 0 { 1e-6 } else { f64::from(num) / f64::from(den) }
+}
+
+/// Seconds per frame by a stream's average rate, or by its rate; `None` where neither makes sense.
+pub(crate) fn frame_secs(stream: &Stream<'_>) -> Option<f64> {
+    let rate = positive(stream.avg_frame_rate()).or_else(|| positive(stream.rate()))?;
+    (0.01..=1000.0).contains(&rate).then_some(1.0 / rate)
 }
 
 /// A rational as a number, `None` unless positive.
@@ -202,6 +233,9 @@ fn open_error(path: &Path, error: ffmpeg::Error) -> MediaError {
     let detail = raw::describe(error);
     if detail.contains("not on whitelist") {
         return MediaError::NotAllowed(path.to_owned());
+    }
+    if detail.contains("moov atom not found") {
+        return MediaError::CutOff(path.to_owned());
     }
     let detail = match error {
         ffmpeg::Error::InvalidData if detail == error.to_string() => "its content is of no known format".to_owned(),

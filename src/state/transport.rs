@@ -75,6 +75,8 @@ impl State {
                 self.playback.chosen_speed = step_speed(running.unwrap_or(self.playback.chosen_speed), *up);
             }
             Command::SetSpeed(speed) => self.playback.chosen_speed = speed.abs().clamp(SPEEDS[0], FASTEST),
+            // Where it ends is not known yet.
+            Command::SelectFrom if self.duration_secs().is_none() => {}
             Command::SelectFrom => {
                 let until = now.map(|s| s.end_secs).filter(|e| *e > at + SHORTEST_SECS).unwrap_or(end);
                 self.select(Some(Span::new(at, until)));

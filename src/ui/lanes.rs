@@ -277,6 +277,11 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     });
     rows.names(ui, state, area.left(), commands);
     if !active {
+        if matches!(state.media, Media::Open { .. }) {
+            let (at, font) = (Pos2::new(f32::midpoint(x0, area.right()), area.center().y), FontId::proportional(12.0));
+            let text = "How long this file is, is not known yet: it is being read";
+            ui.painter().text(at, Align2::CENTER_CENTER, text, font, theme::WEAK);
+        }
         return;
     }
     ruler(ui, Rect::from_min_max(Pos2::new(x0, area.top()), Pos2::new(area.right(), area.top() + RULER)), view, &x_of);

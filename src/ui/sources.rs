@@ -46,7 +46,9 @@ pub fn choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             commands.push(Command::SetAudio(AudioSource::None));
         }
         let is_original = matches!(audio, AudioSource::Original { .. });
-        let original = ui.add(Button::selectable(is_original, "Original"));
+        let mute = state.facts.as_ref().is_some_and(|f| !f.sound);
+        let original = ui.add_enabled(!mute, Button::selectable(is_original, "Original"));
+        let original = original.on_disabled_hover_text("The video has no sound of its own");
         if original.on_hover_text("The video's own sound  (hold B to hear it)").clicked() && !is_original {
             commands.push(Command::SetAudio(AudioSource::Original { track: None }));
         }

@@ -74,7 +74,7 @@ fn another_sound_is_cut_to_the_picture_in_every_container() {
 /// What is written into a pipe, as browsers record, cannot say how long it is.
 fn recorded(clips: &Clips, name: &str, args: &str) -> std::path::PathBuf {
     let path = clips.make(name, &format!("{args} -f webm -live 1"));
-    let about = media::probe(&path).unwrap();
+    let about = media::glance(&path).unwrap();
     assert_eq!(about.duration_secs, None, "{name} says how long it is");
     path
 }
@@ -113,11 +113,6 @@ fn a_recording_that_does_not_say_how_long_it_is_ends_where_it_ends() {
             assert!(length.is_some_and(|length| near(length, *secs)), "{name} is {length:?} s long after all");
         }
     }
-    // Before it is known, there is no such place, and nothing moves.
-    let player = Player::open(lengths[0].1.clone());
-    player.playback.seek(1.0);
-    player.playback.seek(f64::INFINITY);
-    assert_eq!(player.playback.position_secs(), 1.0);
     // Another sound is cut to its picture as soon as that has been counted.
     let long = clips.make("long.wav", &tone(6));
     let swapped = ClipSpec { audio: AudioSource::File { path: long, track: None }, ..lengths[1].1.clone() };
@@ -127,6 +122,194 @@ fn a_recording_that_does_not_say_how_long_it_is_ends_where_it_ends() {
     let swapped = ClipSpec { audio: AudioSource::File { path: short, track: None }, ..lengths[1].1.clone() };
     let ended = end_of(&Player::open(swapped));
     assert!(near(ended, 2.0), "with a shorter sound it ended at {ended} s");
+}
+
+/// Nobody has to play a file to its end to learn how long it is, nor is a guess of the demuxer's believed.
+#[test]
+fn the_length_is_counted_where_the_file_does_not_say_it_or_only_guesses() {
+    let clips = Clips::new();
+    let vp8 = "-c:v libvpx -c:a libopus";
+    // Noise takes many more bits than the tone after it: from its first seconds the rest is guessed too short.
+    let uneven = "-f lavfi -i anoisesrc=duration=6:sample_rate=44100 -f lavfi -i sine=duration=24:sample_rate=44100 \
+                  -filter_complex [0][1]concat=n=2:v=0:a=1";
+    let files = [
+        (recorded(&clips, "live.webm", &format!("{PICTURE} {} {vp8}", tone(2))), 2.0),
+        (recorded(&clips, "longer.webm", &format!("{PICTURE} {} {vp8}", tone(5))), 5.0),
+        (clips.make("raw.h264", &format!("{PICTURE} -c:v libx264 -bf 2")), 2.0),
+        (clips.make("raw.m1v", &format!("{PICTURE} -r 25 -c:v mpeg1video")), 2.0),
+        (clips.make("turning.apng", &format!("{PICTURE} -plays 0")), 2.0),
+        (clips.make("uneven.mp3", &format!("{uneven} -c:a libmp3lame -q:a 4 -write_xing 0")), 30.0),
+        (clips.make("uneven.aac", &format!("{uneven} -c:a aac -q:a 1")), 30.0),
+    ];
+    for (path, secs) in files {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let about = media::probe(&path).unwrap();
+        assert!(near(about.duration_secs.unwrap(), secs), "{name}: {:?}", about.duration_secs);
+        assert_eq!(media::glance(&path).unwrap().duration_secs, None, "{name} says how long it is");
+        let clip = match about.video {
+            Some(_) => ClipSpec::original(&path),
+            None => ClipSpec { audio: AudioSource::File { path: path.clone(), track: None }, ..ClipSpec::default() },
+        };
+        let player = Player::open(clip.clone());
+        while !player.playback.duration_secs().is_some_and(|length| near(length, secs)) {
+            player.until(|e| *e == MediaEvent::Length);
+        }
+        assert_eq!(player.playback.position_secs(), 0.0, "{name} was not played");
+        player.playback.seek(f64::INFINITY);
+        assert!(near(player.playback.position_secs(), secs), "{name}: {}", player.playback.position_secs());
+        player.playback.seek(secs - 0.5);
+        let ended = end_of(&player);
+        assert!(near(ended, secs), "{name} ended at {ended} s");
+        // The model hears it to its end.
+        let heard = media::sample_clip(&clip, &Sampling::default(), &|| false).unwrap().0.audio;
+        let long = heard.map(|sound| sound.start_secs + sound.samples.len() as f64 / 16_000.0);
+        assert!(long.is_none_or(|long| near(long, secs)), "{name}: the model hears {long:?} s");
+    }
+}
+
+/// A picture that stays on screen is there until it is over, for player and model alike.
+#[test]
+fn the_last_frame_is_as_long_as_the_file_says() {
+    let clips = Clips::new();
+    let long = clips.make("long.wav", &tone(12));
+    // The last of ten frames, a fifth of a second each, stays for four seconds more.
+    let held = "-f lavfi -i testsrc2=size=64x48:rate=5:duration=2 -vf setpts=PTS+gte(N\\,9)*0 -final_delay 420";
+    let path = clips.make("held.gif", held);
+    let about = media::probe(&path).unwrap();
+    assert!(near(about.duration_secs.unwrap(), 6.0), "{:?}", about.duration_secs);
+    let clip = ClipSpec { audio: AudioSource::File { path: long, track: None }, ..ClipSpec::original(&path) };
+    let player = Player::open(clip.clone());
+    assert!(near(player.playback.duration_secs().unwrap(), 6.0), "{:?}", player.playback.duration_secs());
+    let given = |clip: &ClipSpec| media::sample_clip(clip, &Sampling::default(), &|| false).unwrap();
+    let (sampled, notes) = given(&clip);
+    let heard = sampled.audio.unwrap().samples.len() as f64 / 16_000.0;
+    assert!(near(heard, 6.0), "the model hears {heard} s");
+    assert!(notes.is_empty(), "{notes:?}");
+    let part = ClipSpec { start_secs: Some(3.0), end_secs: Some(5.0), ..clip };
+    let sampled = given(&part).0;
+    assert!(near(sampled.audio.unwrap().samples.len() as f64 / 16_000.0, 2.0));
+    assert!(sampled.video.unwrap().pts_secs.iter().all(|t| near(*t, 1.8)), "the frame that is on screen");
+}
+
+/// Where a sound is over, or has not begun, there is silence: to hear, to write and for the model.
+#[test]
+fn a_part_in_which_nothing_is_heard_is_silent() {
+    let clips = Clips::new();
+    let picture = "-f lavfi -i testsrc2=size=64x48:rate=10:duration=8";
+    let early = clips.make("early.mp4", &format!("{picture} {} -c:a aac", tone(1)));
+    let late = clips.make("late.mkv", &format!("{picture} -itsoffset 5 {} -c:a flac", tone(2)));
+    let mute = clips.make("mute.mp4", picture);
+    let short = clips.make("short.wav", &tone(1));
+    let part = |path: &Path, from: f64, to: f64| ClipSpec {
+        start_secs: Some(from),
+        end_secs: Some(to),
+        ..ClipSpec::original(path)
+    };
+    let swapped = ClipSpec { audio: AudioSource::File { path: short.clone(), track: None }, ..part(&mute, 3.0, 5.0) };
+    let shifted = SoundEdit { offset_secs: 20.0, ..SoundEdit::default() };
+    let shifted = ClipSpec { sound: shifted, start_secs: None, end_secs: None, ..swapped.clone() };
+    for (name, clip, secs) in [
+        ("over", part(&early, 3.0, 6.0), 3.0),
+        ("not begun", part(&late, 0.0, 2.0), 2.0),
+        ("swapped", swapped, 2.0),
+        ("shifted away", shifted, 8.0),
+    ] {
+        let (sampled, notes) = media::sample_clip(&clip, &Sampling::default(), &|| false).unwrap();
+        let sound = sampled.audio.unwrap_or_else(|| panic!("{name}: no sound")).samples;
+        assert!(near(sound.len() as f64 / 16_000.0, secs), "{name}: {} samples", sound.len());
+        assert!(sound.iter().all(|s| *s == 0.0), "{name}: something is heard");
+        assert!(notes.iter().any(|n| n.contains("silent")), "{name}: {notes:?}");
+        let player = Player::open(clip.clone());
+        player.seek(clip.start_secs.unwrap_or(0.0) + 0.1);
+        player.playback.play();
+        let (out, _) = player.whole_block();
+        assert!(out.iter().all(|s| *s == 0.0), "{name}: something is played");
+        assert_eq!(player.playback.error(), None, "{name}");
+        let sampling = Sampling::default();
+        let overlay = Overlay { clip: &clip, sampling: &sampling, map: None, span: None };
+        let written = clips.path("written.mp4");
+        overlay.write(&written, None, &|| false, &mut |_| {}).unwrap();
+        assert!(near(media::probe(&written).unwrap().duration_secs.unwrap(), secs), "{name}");
+    }
+    // Where it is all there is, there is nothing.
+    let alone = ClipSpec {
+        audio: AudioSource::File { path: short, track: None },
+        start_secs: Some(3.0),
+        end_secs: Some(5.0),
+        ..ClipSpec::default()
+    };
+    let line = media::sample_clip(&alone, &Sampling::default(), &|| false).unwrap_err().to_string();
+    assert!(line.contains("nothing between 3.000 s and 5.000 s"), "{line}");
+}
+
+/// Tracks that are declared and empty are none.
+#[test]
+fn a_track_without_anything_in_it_is_no_track() {
+    let clips = Clips::new();
+    let nothing = clips.make("nothing.wav", "-f lavfi -i anullsrc=duration=0 -t 0");
+    let mute = clips.make("mute.mkv", &format!("{PICTURE} -i {} -c:v libx264 -c:a pcm_s16le", nothing.display()));
+    assert_eq!(media::probe(&mute).unwrap().audio.len(), 1, "the track is declared");
+    let clip = ClipSpec::original(&mute);
+    let (sampled, notes) = media::sample_clip(&clip, &Sampling::default(), &|| false).unwrap();
+    assert!(sampled.video.is_some() && sampled.audio.is_none(), "{notes:?}");
+    assert!(near(end_of(&Player::open(clip)), 2.0));
+    let swapped = ClipSpec { audio: AudioSource::File { path: nothing, track: None }, ..ClipSpec::original(&mute) };
+    let line = media::sample_clip(&swapped, &Sampling::default(), &|| false).unwrap_err().to_string();
+    assert!(line.contains("there is no sound in it") && line.contains("nothing.wav"), "{line}");
+    let sound = tone(2);
+    let blind = clips.make(
+        "blind.mkv",
+        &format!("{PICTURE} {sound} -filter_complex [0]trim=end_frame=0[v] -map [v] -map 1 -c:v ffv1 -c:a flac"),
+    );
+    assert!(media::probe(&blind).unwrap().video.is_some(), "the track is declared");
+    let clip = ClipSpec::original(&blind);
+    let (sampled, notes) = media::sample_clip(&clip, &Sampling::default(), &|| false).unwrap();
+    assert!(sampled.video.is_none() && sampled.audio.is_some(), "{notes:?}");
+    let player = Player::open(clip);
+    let ended = end_of(&player);
+    assert!(near(ended, 2.0) && player.playback.error().is_none(), "{ended}, {:?}", player.playback.error());
+}
+
+/// One picture is a still, whatever it is kept in, and the first one where there are more behind it.
+#[test]
+fn a_file_with_one_picture_is_a_still() {
+    let clips = Clips::new();
+    let one = "-f lavfi -i testsrc2=size=64x48 -frames:v 1";
+    let mut files = vec![
+        clips.make("one.gif", one),
+        clips.make("one.mp4", &format!("{one} -c:v libx264")),
+        clips.make("one.apng", one),
+    ];
+    if crate::formats::can_make("one.avif", &["libaom-av1"]) {
+        files.push(clips.make("one.avif", &format!("{one} -c:v libaom-av1 -cpu-used 8")));
+    }
+    // As cameras append a smaller picture, or a map of depths.
+    let first = clips.make("first.jpg", "-f lavfi -i testsrc2=size=320x240 -frames:v 1 -q:v 2");
+    let second = clips.make("second.jpg", "-f lavfi -i color=red:size=320x240 -frames:v 1");
+    let (first, second) = (std::fs::read(first).unwrap(), std::fs::read(second).unwrap());
+    // Behind the 20 bytes that every JFIF begins with, a header says that there are more.
+    let more = [&b"\xff\xe2\x00\x10MPF\0"[..], &[0; 10]].concat();
+    let both = [&first[..20], &more, &first[20..], &second].concat();
+    files.push(clips.path("both.jpg"));
+    std::fs::write(clips.path("both.jpg"), both).unwrap();
+    let sound = clips.make("three.wav", &tone(3));
+    for path in files {
+        let name = path.file_name().unwrap().to_string_lossy();
+        assert!(media::probe(&path).unwrap().still, "{name}");
+        assert_eq!(crate::media::all_frames(&path).len(), 1, "{name}");
+        let clip = ClipSpec {
+            video: Some(path.clone()),
+            audio: AudioSource::File { path: sound.clone(), track: None },
+            ..ClipSpec::default()
+        };
+        let (sampled, _) = media::sample_clip(&clip, &Sampling::default(), &|| false).unwrap();
+        assert!(near(sampled.audio.unwrap().samples.len() as f64 / 16_000.0, 3.0), "{name}");
+        let ended = end_of(&Player::open(clip));
+        assert!(near(ended, 3.0), "{name} ended at {ended} s");
+    }
+    // Two frames are a film.
+    let two = clips.make("two.gif", "-f lavfi -i testsrc2=size=64x48 -frames:v 2");
+    assert!(!media::probe(&two).unwrap().still);
 }
 
 #[test]

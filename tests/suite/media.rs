@@ -470,8 +470,9 @@ fn every_wrong_file_gets_one_clear_line() {
         (write("text.mp4", b"Dear reader,\nthis is a letter and no film.\n"), "not audio, video or an image"),
         (write("noise.mkv", &bytes[bytes.len() / 2..][..4096]), ""),
         // The index is at the end of this file, so a cut-off copy has none.
-        (write("cut.mp4", &bytes[..bytes.len() / 2]), "moov atom not found"),
+        (write("cut.mp4", &bytes[..bytes.len() / 2]), "cut off before its index"),
         (write("list.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nvideo.mp4\n"), "playlists"),
+        (write("words.srt", b"1\n00:00:00,000 --> 00:00:02,000\nhello\n"), "subtitles"),
         (write("list.ffconcat", b"ffconcat version 1.0\nfile video.mp4\n"), "playlists"),
         (write("session.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 5004 RTP/AVP 96\n"), ""),
         (PathBuf::from("/dev/null"), "not a regular file"),
@@ -487,7 +488,10 @@ fn every_wrong_file_gets_one_clear_line() {
     drop(secret);
     let empty = ClipSpec { start_secs: Some(50.0), ..ClipSpec::original(&video) };
     let line = sample(&empty, 2.0).unwrap_err().to_string();
-    assert!(line.contains("nothing between 50.000 s"), "{line}");
+    assert!(line.contains("nothing from 50.000 s on"), "{line}");
+    let empty = ClipSpec { end_secs: Some(60.0), ..empty };
+    let line = sample(&empty, 2.0).unwrap_err().to_string();
+    assert!(line.contains("nothing between 50.000 s and 60.000 s"), "{line}");
     // A header that promises a picture of two gigapixels.
     let huge = clips.make("huge.bmp", "-f lavfi -i color=red:size=8x8 -frames:v 1");
     let mut bytes = std::fs::read(&huge).unwrap();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::sound::stop_if;
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 use crate::frame::{Planes, RgbaFrame, display_size};
-use crate::media::{Slots, VideoFrame, VideoReader, probe};
+use crate::media::{Slots, VideoFrame, VideoReader, glance, probe_unless};
 use crate::settings::Sampling;
 
 /// Two times closer than this are the same: containers round to milliseconds.
@@ -35,7 +35,7 @@ impl Pictures {
         cancel: &dyn Fn() -> bool,
     ) -> Result<Self> {
         let Some(path) = &clip.video else { return Ok(Self::None) };
-        let about = probe(path)?;
+        let about = glance(path)?;
         let Some(video) = &about.video else { return Ok(Self::None) };
         let fps = video.fps.filter(|_| !about.still).unwrap_or(Self::STILL_FPS);
         if matches!(clip.frames, FrameEdit::Shuffle { .. } | FrameEdit::Reverse) {
@@ -145,7 +145,7 @@ impl Extent {
     /// The extent of a clip's pictures.
     pub(super) fn of(clip: &ClipSpec, cancel: &dyn Fn() -> bool) -> Result<Self> {
         let Some(path) = &clip.video else { return Ok(Self::None) };
-        let about = probe(path)?;
+        let about = probe_unless(path, cancel)?;
         let Some(video) = &about.video else { return Ok(Self::None) };
         if about.still {
             return Ok(Self::Endless);
@@ -153,7 +153,7 @@ impl Extent {
         // Another sound is cut to the picture, not to what else the file has.
         let own = matches!(clip.audio, AudioSource::Original { .. });
         let end = if own { about.duration_secs } else { about.picture_secs };
-        // A raw stream says no length: its frames are counted.
+        // Where the packets have no times either, the frames are counted.
         let end = match end {
             None => counted_end(path, video.fps, cancel)?,
             end => end,
@@ -162,7 +162,7 @@ impl Extent {
     }
 }
 
-/// Where the frames of a file end that says no length.
+/// Where the frames of a file end whose packets do not say it.
 fn counted_end(path: &Path, fps: Option<f64>, cancel: &dyn Fn() -> bool) -> Result<Option<f64>> {
     let mut reader = VideoReader::open(path)?;
     let mut last = None;

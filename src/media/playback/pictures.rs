@@ -2,6 +2,7 @@
 //! Knows nothing of sound or of who shows the frames.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use super::super::picture::{VideoFrame, bytes_of};
 use super::super::reader::{EPSILON_SECS, VideoReader};
 use super::super::slots::Slots;
 use super::super::source::Source;
-use super::{MediaEvent, Opened, Shared};
+use super::{MediaEvent, Opened, Shared, State};
 use crate::clip::{AudioSource, ClipSpec, FrameEdit};
 use crate::frame::{Planes, RgbaFrame, display_size};
 use crate::settings::Sampling;
@@ -33,6 +34,28 @@ const BACK_SECS: [f64; 2] = [0.4, 4.0];
 const HURRY_SECS: f64 = 0.25;
 /// Behind by more than this, decoding goes on where the sound is. (Backwards both are seconds of the clip.)
 const LEAP_SECS: f64 = 1.0;
+
+/// Reads a file that does not say how long it is to its end, beside everything else, and makes known where that is.
+fn count_length(shared: &Arc<Shared>, path: PathBuf, version: u64) {
+    let counting = Arc::clone(shared);
+    let run = move || {
+        let stale = |state: &State| state.quit || state.picture_version != version;
+        let ends = Source::open(&path).and_then(|mut file| Ends::counted(&mut file, &|| stale(&counting.lock())));
+        let mut state = counting.lock();
+        if stale(&state) {
+            return;
+        }
+        let (Ok(ends), Some(opened)) = (ends, state.opened.as_mut()) else { return };
+        (opened.whole, opened.picture) = (ends.whole_secs, ends.picture_secs);
+        counting.renew_bounds(&mut state);
+        drop(state);
+        (counting.notify)(MediaEvent::Length);
+    };
+    // Not joined: it ends with its next packet. Without it the length is known once the clip was played to its end.
+    if let Err(e) = std::thread::Builder::new().name("modalens-length".to_owned()).spawn(run) {
+        log::warn!("how long a file is cannot be counted: {e}");
+    }
+}
 
 /// Where frames come from.
 enum Pictures {
@@ -113,7 +136,7 @@ impl Backwards {
 }
 
 /// Runs until the playback is dropped.
-pub(super) fn run(shared: &Shared) {
+pub(super) fn run(shared: &Arc<Shared>) {
     let mut pictures = Pictures::Nothing;
     let mut version = 0;
     let mut seek = 0;
@@ -171,7 +194,11 @@ pub(super) fn run(shared: &Shared) {
                     state.error = None;
                     shared.renew_bounds(&mut state);
                     let duration_secs = state.duration_secs();
+                    let unknown = state.clip.video.clone().filter(|_| opened.moving && opened.whole.is_none());
                     drop(state);
+                    if let Some(path) = unknown {
+                        count_length(shared, path, version);
+                    }
                     shared.wake_sound.notify_all();
                     (shared.notify)(MediaEvent::Opened { duration_secs, picture });
                 }
@@ -212,7 +239,11 @@ pub(super) fn run(shared: &Shared) {
                 }
             }
             if let Err(error) = pictures.seek(target, &stale) {
-                shared.fail(&error);
+                // A picture that has no frames is none.
+                let none = matches!(error, MediaError::NoVideo(_));
+                if !none || shared.lock().clip.audio == AudioSource::None {
+                    shared.fail(&error);
+                }
                 pictures = Pictures::Nothing;
             }
             continue;
