@@ -47,11 +47,19 @@ impl LoadOptions {
 
 /// Peak resident memory of this process in MiB; 0 where the system does not say.
 pub fn peak_rss_mib() -> u64 {
+    status_kib("VmHWM:") / 1024
+}
+
+/// [`peak_rss_mib`] in KiB without the pages of files, such as this program's own code: the system drops these when it needs
+/// memory, and brings in as many at a time as it sees fit.
+pub fn peak_without_files_kib() -> u64 {
+    status_kib("VmHWM:").saturating_sub(status_kib("RssFile:"))
+}
+
+/// A line of what Linux says of this process.
+fn status_kib(name: &str) -> u64 {
     std::fs::read_to_string("/proc/self/status")
         .ok()
-        .and_then(|s| {
-            let line = s.lines().find(|l| l.starts_with("VmHWM:"))?.to_owned();
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        })
-        .map_or(0, |kib| kib / 1024)
+        .and_then(|s| s.lines().find_map(|l| l.strip_prefix(name)?.split_whitespace().next()?.parse().ok()))
+        .unwrap_or(0)
 }
