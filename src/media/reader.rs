@@ -511,16 +511,14 @@ impl VideoReader {
 
     fn end(&mut self) -> Result<Option<(frame::Video, i64)>, MediaError> {
         self.draining = true;
-        let path = self.source.path().to_owned();
-        // Where a header counts frames and none is there, the file is cut off.
-        let empty = |s: ffmpeg::Stream<'_>| s.frames() <= 0;
         if self.decoded_any {
-            Ok(None)
-        } else if !self.fed && !self.jumped && self.source.input().stream(self.stream).is_some_and(empty) {
-            Err(MediaError::NoVideo(path))
-        } else {
-            Err(MediaError::NothingDecoded { path, detail: raw::describe(ffmpeg::Error::InvalidData) })
+            return Ok(None);
         }
+        if !self.fed && !self.jumped {
+            return Err(self.source.without_packets(self.stream));
+        }
+        let detail = raw::describe(ffmpeg::Error::InvalidData);
+        Err(MediaError::NothingDecoded { path: self.source.path().to_owned(), detail })
     }
 
     /// A tick time in seconds from the container's start.

@@ -196,7 +196,7 @@ fn lasts(ticks: i64) -> u32 {
     u32::try_from(ticks.max(0)).unwrap_or(u32::MAX)
 }
 
-/// Reads every packet's time stamp without decoding. `None` when the packets have none, or there are none.
+/// Reads every packet's time stamp without decoding. `None` when the packets have none.
 fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option<Vec<Stamp>>, MediaError> {
     let Some(stream) = source.video_stream().map(|s| s.index()) else { return Ok(None) };
     source.keep_only(stream);
@@ -215,8 +215,11 @@ fn scan_packets(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Option
             return Err(MediaError::Decode { path: source.path().to_owned(), detail });
         }
     }
+    if stamps.is_empty() {
+        return Err(source.without_packets(stream));
+    }
     stamps.sort_by_key(|s| s.ticks);
-    Ok(Some(stamps).filter(|stamps| !stamps.is_empty()))
+    Ok(Some(stamps))
 }
 
 /// Decodes the whole stream for its time stamps alone.

@@ -116,6 +116,16 @@ impl Source {
         }
     }
 
+    /// What is wrong with a video stream of which no packet came from the file's beginning on: where a header counts some,
+    /// the file is cut off, else there is none.
+    pub(crate) fn without_packets(&self, stream: usize) -> MediaError {
+        let path = self.path.clone();
+        match self.input.stream(stream).filter(|stream| stream.frames() > 0) {
+            Some(_) => MediaError::NothingDecoded { path, detail: "no frame in it".to_owned() },
+            None => MediaError::NoVideo(path),
+        }
+    }
+
     /// Makes the demuxer skip every stream but this one.
     pub(crate) fn keep_only(&mut self, stream: usize) {
         raw::discard_others(&mut self.input, stream);
