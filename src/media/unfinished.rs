@@ -34,6 +34,9 @@ impl Unfinished {
             Ok(_) => {
                 return Err(io::Error::other("there is something of that name that is no file; choose another name"));
             }
+            Err(_) if target.is_symlink() => {
+                return Err(io::Error::other("there is a link of that name that leads nowhere; choose another name"));
+            }
             Err(_) => target.to_owned(),
         };
         let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

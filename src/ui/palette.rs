@@ -56,10 +56,7 @@ pub fn show(ui: &Ui, state: &State, search: &mut Search, commands: &mut Vec<Comm
         times as isize * by
     });
     let entered = ui.ctx().input_mut(|i| i.consume_key(Modifiers::NONE, Key::Enter));
-    let lines = matching(state, &search.text);
-    let last = lines.len().saturating_sub(1);
-    search.chosen = search.chosen.min(last).saturating_add_signed(moved[0] + moved[1]).min(last);
-    let mut given = lines.get(search.chosen).filter(|_| entered).map(|line| line.does.clone());
+    let mut given = None;
     let modal = Modal::new(Id::unique("palette"))
         .backdrop_color(Color32::from_black_alpha(110))
         .frame(theme::card().inner_margin(12).stroke(Stroke::new(1.0, theme::LINE)))
@@ -71,6 +68,11 @@ pub fn show(ui: &Ui, state: &State, search: &mut Search, commands: &mut Vec<Comm
             if response.changed() {
                 search.chosen = 0;
             }
+            // What was typed in this very frame counts, also where Return follows at once.
+            let lines = matching(state, &search.text);
+            let last = lines.len().saturating_sub(1);
+            search.chosen = search.chosen.min(last).saturating_add_signed(moved[0] + moved[1]).min(last);
+            given = lines.get(search.chosen).filter(|_| entered).map(|line| line.does.clone());
             ui.add_space(6.0);
             // As high whatever is found: what is under the pointer stays.
             ScrollArea::vertical().max_height(330.0).auto_shrink([false, false]).show(ui, |ui| {

@@ -303,6 +303,10 @@ fn a_picture_takes_the_place_of_a_file_and_of_nothing_else() {
     let line = format!("{:#}", to("pipe.png").unwrap_err());
     assert!(line.contains("pipe.png") && line.contains("no file"), "{line}");
     assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo(), "the pipe was replaced");
+    std::os::unix::fs::symlink("nowhere.png", clips.path("lost.png")).unwrap();
+    let line = format!("{:#}", to("lost.png").unwrap_err());
+    assert!(line.contains("lost.png") && line.contains("leads nowhere"), "{line}");
+    assert!(clips.path("lost.png").is_symlink(), "the link was replaced");
     std::fs::create_dir(clips.path("elsewhere")).unwrap();
     std::fs::write(clips.path("elsewhere/there.png"), "before").unwrap();
     std::os::unix::fs::symlink("elsewhere/there.png", clips.path("link.png")).unwrap();

@@ -210,6 +210,17 @@ fn the_palette_does_what_was_typed_and_closes() {
     w.harness.key_press(Key::Enter);
     w.harness.run_steps(2);
     assert_eq!((w.state().clip.frames, w.state().palette), (FrameEdit::Black, false));
+    // A fast hand on a slow machine: the word and Return in one frame.
+    w.harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    w.harness.run_steps(2);
+    let (key, modifiers) = (Key::Enter, Modifiers::NONE);
+    let events = [
+        Event::Text("as they are".to_owned()),
+        Event::Key { key, physical_key: None, pressed: true, repeat: false, modifiers },
+    ];
+    w.harness.input_mut().events.extend(events);
+    w.harness.run_steps(2);
+    assert_eq!((w.state().clip.frames, w.state().palette), (FrameEdit::Keep, false));
 }
 
 #[test]

@@ -155,6 +155,16 @@ fn the_length_is_counted_where_the_file_does_not_say_it_or_only_guesses() {
             player.until(|e| *e == MediaEvent::Length);
         }
         assert_eq!(player.playback.position_secs(), 0.0, "{name} was not played");
+        if clip.video.is_some() {
+            // Other frames of the same file: its length stays known.
+            let black = ClipSpec { frames: modalens::clip::FrameEdit::Black, ..clip.clone() };
+            for other in [black, clip.clone()] {
+                player.playback.set_clip(other, Sampling::default());
+                let opened = player.until(|e| matches!(e, MediaEvent::Opened { .. }));
+                let MediaEvent::Opened { duration_secs, .. } = opened else { unreachable!() };
+                assert!(duration_secs.is_some_and(|length| near(length, secs)), "{name}: {duration_secs:?}");
+            }
+        }
         player.playback.seek(f64::INFINITY);
         assert!(near(player.playback.position_secs(), secs), "{name}: {}", player.playback.position_secs());
         player.playback.seek(secs - 0.5);
