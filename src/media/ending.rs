@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use ffmpeg_next::media::Type;
 use ffmpeg_next::{Packet, Stream};
 
 use super::error::MediaError;
+use super::known::Known;
 use super::raw;
 use super::source::{Source, frame_secs, tick_secs};
 
@@ -32,19 +32,38 @@ pub(super) struct Ends {
     pub(super) declared_secs: Option<f64>,
 }
 
+/// What was counted.
+static COUNTED: Known<Ends> = Known::new();
+
 impl Ends {
-    /// Finds out what can be known at a glance: nothing of a file that does not say how long it is, such as a recording of a
-    /// browser or a raw stream. Reading stands elsewhere afterwards.
+    /// Finds out what can be known at a glance: of a file that does not say how long it is, such as a recording of a browser
+    /// or a raw stream, only what was counted before. Reading stands elsewhere afterwards.
     pub(super) fn of(source: &mut Source) -> Self {
-        let Some(says) = source.duration_secs().filter(|_| !source.is_still()) else { return Self::default() };
-        let early = ends_early(source);
+        if source.is_still() {
+            return Self::default();
+        }
+        let Some(says) = source.duration_secs() else {
+            return COUNTED.get(source.path(), |_| true).unwrap_or_default();
+        };
+        let played = played(source);
+        if source.length_is_loose() {
+            let found = last_of(source, says, &|stream| played.contains(&stream), &|_| false);
+            let whole = if let LastEnd::At(end) = found { end } else { says };
+            let picture_secs = picture_end(source, whole).map(|end| end.min(whole));
+            return Self { whole_secs: Some(whole), picture_secs, declared_secs: None };
+        }
+        let enough = |end| !is_early(end, says);
+        let early = match last_of(source, says, &|stream| played.contains(&stream), &enough) {
+            LastEnd::At(end) => Some(end).filter(|end| is_early(*end, says)),
+            LastEnd::Nowhere | LastEnd::TooFar => None,
+        };
         let whole = early.unwrap_or(says);
         let picture_secs = picture_end(source, whole).map(|end| early.map_or(end, |early| end.min(early)));
         Self { whole_secs: Some(whole), picture_secs, declared_secs: early.map(|_| says) }
     }
 
-    /// [`of`](Self::of), and where a file does not say how long it is, what all of its packets say, which are read for it:
-    /// `source` stands at its beginning. `cancel` is asked between packets.
+    /// [`of`](Self::of), and where a file does not say how long it is, what all of its packets say, which are read for it once
+    /// while it stays as it is: `source` stands at its beginning. `cancel` is asked between packets.
     ///
     /// # Errors
     /// [`MediaError::Cancelled`].
@@ -52,14 +71,20 @@ impl Ends {
         if source.is_still() || source.duration_secs().is_some() {
             return Ok(Self::of(source));
         }
-        let picture = source.video_stream().map(|s| s.index());
-        let played = |s: &Stream<'_>| Some(s.index()) == picture || s.parameters().medium() == Type::Audio;
+        let path = source.path().to_owned();
+        COUNTED.get_or(&path, |_| true, || Self::count(source, cancel))
+    }
+
+    fn count(source: &mut Source, cancel: &dyn Fn() -> bool) -> Result<Self, MediaError> {
+        let (picture, played) = (source.video_stream().map(|s| s.index()), played(source));
         let mut ends = BTreeMap::<usize, f64>::new();
         while let Some(packet) = source.read_any() {
             if cancel() {
                 return Err(MediaError::Cancelled);
             }
-            let Some(stream) = source.input().stream(packet.stream()).filter(played) else { continue };
+            let Some(stream) = source.input().stream(packet.stream()).filter(|s| played.contains(&s.index())) else {
+                continue;
+            };
             if raw::is_discarded(&packet) {
                 continue;
             }
@@ -72,6 +97,11 @@ impl Ends {
         let whole_secs = ends.values().copied().filter(|end| *end > 0.0).reduce(f64::max);
         Ok(Self { whole_secs, picture_secs: picture.and_then(end_of), declared_secs: None })
     }
+}
+
+/// The streams that are seen or heard: what else there is (subtitles, data) may end later, and nobody waits for it.
+fn played(source: &Source) -> Vec<usize> {
+    source.video_stream().into_iter().chain(source.audio_streams()).map(|stream| stream.index()).collect()
 }
 
 /// How long a packet lasts: where it does not say, as long as the others do on average; 0 where that is unknown.
@@ -97,7 +127,7 @@ fn picture_end(source: &mut Source, whole_secs: f64) -> Option<f64> {
     if source.audio_streams().next().is_none() {
         return Some(whole_secs);
     }
-    match last_end(source, whole_secs, &|packet| packet == index, &|_| false) {
+    match last_of(source, whole_secs, &|stream| stream == index, &|_| false) {
         LastEnd::At(end) => Some(end),
         LastEnd::Nowhere | LastEnd::TooFar => None,
     }
@@ -108,31 +138,6 @@ pub(super) fn is_early(end_secs: f64, declared_secs: f64) -> bool {
     end_secs + SLACK_SECS < declared_secs * SHARE
 }
 
-/// Where the packets of a file end, in seconds, when that is long before what it says; `None` when they reach its end,
-/// when it does not say one, and where nothing can be told. Reading stands elsewhere afterwards.
-///
-/// Costs a seek and the packets from the last key frame on; only a file that ends early costs more.
-fn ends_early(source: &mut Source) -> Option<f64> {
-    let declared_secs = source.duration_secs()?;
-    let enough = |end| !is_early(end, declared_secs);
-    let last = |source: &mut Source, from| match last_end(source, from, &|_| true, &enough) {
-        LastEnd::Nowhere => None,
-        LastEnd::At(end) => Some(end),
-        // What the file says is as good.
-        LastEnd::TooFar => Some(declared_secs),
-    };
-    let ends = last(source, declared_secs).or_else(|| {
-        // What the file says is beyond all of its packets.
-        let (mut within, mut beyond) = (0.0, declared_secs);
-        for _ in 0..HALVINGS {
-            let middle = f64::midpoint(within, beyond);
-            if source.seek(middle) && source.read_any().is_some() { within = middle } else { beyond = middle }
-        }
-        last(source, within)
-    });
-    ends.filter(|end| is_early(*end, declared_secs))
-}
-
 /// Where the last packet ends.
 enum LastEnd {
     /// There is no packet.
@@ -141,6 +146,30 @@ enum LastEnd {
     At(f64),
     /// There are too many packets to read on the way.
     TooFar,
+}
+
+/// The end of the last packet of the streams that `counts` names in a file that says that it ends at `says_secs`; as soon as
+/// an end is `enough`, that one. Reading stands elsewhere afterwards.
+///
+/// Costs a seek and the packets from the last key frame on; only where there are none of these it costs more.
+fn last_of(
+    source: &mut Source,
+    says_secs: f64,
+    counts: &dyn Fn(usize) -> bool,
+    enough: &dyn Fn(f64) -> bool,
+) -> LastEnd {
+    let last = last_end(source, says_secs, counts, enough);
+    if !matches!(last, LastEnd::Nowhere) {
+        return last;
+    }
+    // What the file says is beyond all of them.
+    let (mut within, mut beyond) = (0.0, says_secs);
+    for _ in 0..HALVINGS {
+        let middle = f64::midpoint(within, beyond);
+        let any = matches!(last_end(source, middle, counts, &|_| true), LastEnd::At(_));
+        if any { within = middle } else { beyond = middle }
+    }
+    last_end(source, within, counts, enough)
 }
 
 /// The end of the last packet of the streams that `counts` names, of those from the key frame before `from_secs` on; as

@@ -68,7 +68,7 @@ pub enum MediaError {
         codec: String,
     },
     /// The stream has no decodable frame or sample.
-    #[error("not one frame of it can be decoded ({detail}); get a fresh copy if it is damaged or cut off, convert it to H.264 or PNG if it plays elsewhere: {}", path.display())]
+    #[error("not one frame of it can be decoded ({detail}); get a fresh copy if it is damaged or cut off, convert it with ffmpeg if it plays elsewhere: {}", path.display())]
     NothingDecoded {
         /// The file.
         path: PathBuf,

@@ -13,6 +13,7 @@ mod deinterlace;
 mod encode;
 mod ending;
 mod error;
+mod known;
 mod mixer;
 mod null_sink;
 mod peaks;

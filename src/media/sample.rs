@@ -65,7 +65,7 @@ pub fn sample_clip_with(
     let mut duration = None;
     if let Some(path) = &clip.video {
         let source = Source::open(path)?;
-        duration = source.duration_secs();
+        duration = source.duration_secs().filter(|_| !source.length_is_loose());
         still = source.is_still();
         let sampled = match source.video_stream() {
             Some(_) => sample_video(path, source, clip, sampling, cancel, each, &mut notes),
@@ -131,7 +131,7 @@ fn sample_video(
     each: &mut Intake<'_>,
     notes: &mut Vec<String>,
 ) -> Result<(SampledVideo, f64), MediaError> {
-    let declared = source.duration_secs();
+    let declared = source.duration_secs().filter(|_| !source.length_is_loose());
     let still = source.is_still();
     if let Some(hdr) = source.video_stream().and_then(|s| raw::hdr_name(raw::video_header(&s).transfer)) {
         notes.push(format!(

@@ -2,14 +2,12 @@
 //! says. The one place that does so: what is heard, what the model is given and what is written into a video come
 //! from here. Knows nothing of devices, models or pictures.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use super::audio::{AudioChunk, AudioReader};
 use super::ending::Ends;
 use super::error::MediaError;
+use super::known::Known;
 use crate::clip::{AudioSource, ClipSpec, SoundEdit};
 use crate::sampled::SAMPLE_RATE;
 
@@ -229,34 +227,14 @@ impl Soundtrack {
     }
 }
 
-/// A track of a file as it was when it was counted.
-#[derive(PartialEq)]
-struct Counted {
-    path: PathBuf,
-    track: Option<usize>,
-    bytes: u64,
-    modified: Option<SystemTime>,
-}
-
-/// The newest lengths that were counted: one clip's sound is opened by the player, the model and the lanes, and anew at
-/// every change.
-static LENGTHS: Mutex<VecDeque<(Counted, f64)>> = Mutex::new(VecDeque::new());
-const MOST_LENGTHS: usize = 16;
+/// The lengths of tracks that were counted.
+static LENGTHS: Known<(Option<usize>, f64)> = Known::new();
 
 /// How long a file's sound is, counted at one rate whoever asks, in whole milliseconds, so that every rate repeats it at
 /// the same times. Counted once while the file stays as it is.
 fn length_secs(path: &Path, track: Option<usize>, cancel: &dyn Fn() -> bool) -> Result<f64, MediaError> {
-    let about = std::fs::metadata(path).map_err(|e| MediaError::io(path, &e))?;
-    let of = Counted { path: path.to_owned(), track, bytes: about.len(), modified: about.modified().ok() };
-    let lengths = || LENGTHS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, secs)) = lengths().iter().find(|(counted, _)| *counted == of) {
-        return Ok(*secs);
-    }
-    let secs = count_secs(path, track, cancel)?;
-    let mut lengths = lengths();
-    lengths.push_front((of, secs));
-    lengths.truncate(MOST_LENGTHS);
-    Ok(secs)
+    let count = || Ok((track, count_secs(path, track, cancel)?));
+    LENGTHS.get_or(path, |(of, _)| *of == track, count).map(|(_, secs)| secs)
 }
 
 fn count_secs(path: &Path, track: Option<usize>, cancel: &dyn Fn() -> bool) -> Result<f64, MediaError> {

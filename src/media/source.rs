@@ -79,7 +79,24 @@ impl Source {
     /// The container's declared duration in seconds, if it says one: a guess from its first seconds is none.
     pub(crate) fn duration_secs(&self) -> Option<f64> {
         let us = raw::known(self.input.duration()).filter(|_| !raw::length_is_guessed(&self.input))?;
+        // Some say where they end on their own axis, and not how long that is after their start.
+        let us = if self.counts_from_zero() { us.saturating_sub(self.start_us) } else { us };
         (us > 0).then_some(us as f64 * 1e-6)
+    }
+
+    fn counts_from_zero(&self) -> bool {
+        let format = self.input.format();
+        let name = format.name();
+        name.starts_with("mov,") || name.starts_with("matroska,")
+    }
+
+    /// Whether the declared duration need not be that of picture and sound, so that their last packets decide: where it
+    /// counts from elsewhere, where something else (subtitles, data) may be longer, and in FLV, whose last tag need not be
+    /// the latest.
+    pub(crate) fn length_is_loose(&self) -> bool {
+        let other = |s: Stream<'_>| matches!(s.parameters().medium(), media::Type::Subtitle | media::Type::Data);
+        let elsewhere = self.start_us != 0 && self.counts_from_zero();
+        elsewhere || self.input.format().name().contains("flv") || self.input.streams().any(other)
     }
 
     /// The video stream to show: the demuxer's best one that is not cover art; `None` without a picture.
@@ -131,7 +148,8 @@ impl Source {
         raw::discard_others(&mut self.input, stream);
     }
 
-    /// Whether the file is one still image: a PNG, a JPEG, an AVIF; also a GIF or a video without sound that has one frame.
+    /// Whether the file is one still image: a PNG, a JPEG, an AVIF; also a GIF with one frame, and a video without sound
+    /// whose header counts one.
     pub(crate) fn is_still(&self) -> bool {
         self.still
     }

@@ -279,7 +279,7 @@ pub fn show(ui: &mut Ui, state: &State, cache: &mut Cache, commands: &mut Vec<Co
     if !active {
         if matches!(state.media, Media::Open { .. }) {
             let (at, font) = (Pos2::new(f32::midpoint(x0, area.right()), area.center().y), FontId::proportional(12.0));
-            let text = "How long this file is, is not known yet: it is being read";
+            let text = "Reading the file to find out how long it is…";
             ui.painter().text(at, Align2::CENTER_CENTER, text, font, theme::WEAK);
         }
         return;

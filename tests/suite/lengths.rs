@@ -143,9 +143,14 @@ fn the_length_is_counted_where_the_file_does_not_say_it_or_only_guesses() {
     ];
     for (path, secs) in files {
         let name = path.file_name().unwrap().to_string_lossy();
+        assert_eq!(media::glance(&path).unwrap().duration_secs, None, "{name} says how long it is");
         let about = media::probe(&path).unwrap();
         assert!(near(about.duration_secs.unwrap(), secs), "{name}: {:?}", about.duration_secs);
-        assert_eq!(media::glance(&path).unwrap().duration_secs, None, "{name} says how long it is");
+        // It is counted once; a player finds it out for itself, of a file that nobody has counted.
+        assert_eq!(media::glance(&path).unwrap().duration_secs, about.duration_secs, "{name}");
+        let fresh = path.with_file_name(format!("fresh {name}"));
+        std::fs::copy(&path, &fresh).unwrap();
+        let path = fresh;
         let clip = match about.video {
             Some(_) => ClipSpec::original(&path),
             None => ClipSpec { audio: AudioSource::File { path: path.clone(), track: None }, ..ClipSpec::default() },
@@ -174,6 +179,51 @@ fn the_length_is_counted_where_the_file_does_not_say_it_or_only_guesses() {
         let heard = media::sample_clip(&clip, &Sampling::default(), &|| false).unwrap().0.audio;
         let long = heard.map(|sound| sound.start_secs + sound.samples.len() as f64 / 16_000.0);
         assert!(long.is_none_or(|long| near(long, secs)), "{name}: the model hears {long:?} s");
+    }
+}
+
+/// Some containers say where they end, and not how long that is after their start; some count subtitles, too. What is seen
+/// and heard decides, and none of these is called cut off.
+#[test]
+fn a_length_is_that_of_picture_and_sound_wherever_they_start_and_whatever_else_there_is() {
+    let clips = Clips::new();
+    let h264 = "-c:v libx264 -g 10 -bf 2 -c:a aac";
+    let whole =
+        clips.make("whole.mp4", &format!("-f lavfi -i testsrc2=size=64x48:rate=10:duration=4 {} {h264}", tone(4)));
+    let whole = whole.display();
+    let words = clips.path("words.srt");
+    std::fs::write(&words, "1\n00:00:01,000 --> 00:00:12,000\nhello\n").unwrap();
+    let words = words.display();
+    let more = format!("-f lavfi -i testsrc2=size=64x48:rate=10:duration=4 {}", tone(9));
+    let files = [
+        ("later.mkv", format!("-i {whole} -c copy -output_ts_offset 10"), 4.0, 4.0),
+        ("later.mp4", format!("-i {whole} -c copy -output_ts_offset 10"), 4.0, 4.0),
+        ("later.ts", format!("-i {whole} -c copy -output_ts_offset 10"), 4.0, 4.0),
+        (
+            "earlier.mkv",
+            format!("-itsoffset -0.5 -i {whole} -i {whole} -map 0:a -map 1:v -c copy -avoid_negative_ts disabled"),
+            4.5,
+            4.5,
+        ),
+        ("words.mkv", format!("-i {whole} -i {words} -c copy -c:s srt"), 4.0, 4.0),
+        ("words.mp4", format!("-i {whole} -i {words} -c copy -c:s mov_text"), 4.0, 4.0),
+        ("plain.flv", format!("-i {whole} -c copy"), 4.0, 4.0),
+        ("piped.flv", format!("{more} {h264} -flvflags no_duration_filesize"), 9.0, 4.0),
+        ("more.flv", format!("{more} {h264}"), 9.0, 4.0),
+    ];
+    for (name, args, secs, picture) in files {
+        let path = clips.make(name, &args);
+        let about = media::probe(&path).unwrap();
+        let found = (about.duration_secs.unwrap(), about.picture_secs.unwrap());
+        // A frame lasts a tenth of a second, and the sound's last packet a little longer than the sound.
+        assert!((found.0 - secs).abs() < 0.15 && (found.1 - picture).abs() < 0.15, "{name}: {found:?}");
+        assert_eq!(about.declared_secs, None, "{name} is called cut off");
+        let player = Player::open(ClipSpec::original(&path));
+        let shown = player.seek(f64::INFINITY).pts_secs();
+        let last = crate::media::all_frames(&path).last().unwrap().0;
+        assert_eq!(shown, last, "{name}: the end shows another frame than the last");
+        let (_, notes) = media::sample_clip(&ClipSpec::original(&path), &Sampling::default(), &|| false).unwrap();
+        assert!(notes.is_empty(), "{name}: {notes:?}");
     }
 }
 

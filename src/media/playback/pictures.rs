@@ -182,17 +182,13 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 state.quit || state.picture_version != version
             };
             match open_pictures(&clip, &sampling, &stale) {
-                Ok((found, mut opened)) => {
+                Ok((found, opened)) => {
                     let picture = !matches!(found, Pictures::Nothing);
                     pictures = found;
                     end_secs = None;
                     let mut state = shared.lock();
                     if state.picture_version != version {
                         continue;
-                    }
-                    // Of the same file with other frames, what was counted still holds.
-                    if let Some(before) = state.opened.filter(|_| opened.moving && opened.whole.is_none()) {
-                        (opened.whole, opened.picture) = (before.whole, before.picture);
                     }
                     state.opened = Some(opened);
                     state.error = None;
