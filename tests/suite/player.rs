@@ -99,8 +99,12 @@ fn picture_and_sound_stay_together() {
         let until = playback.position_secs() + secs * speed;
         while playback.position_secs() < until {
             let_it_decode(&player, 639.0);
-            // What is about to run dry is ramped, and tells no time.
-            player.wait_for_sound();
+            // What is about to run dry is ramped, and tells no time: the decoder is given a while. (Where the mixer has
+            // samples to skip, they go by playing only.)
+            let whole = (0..100_000).any(|_| {
+                std::thread::yield_now();
+                player.output.ready() >= 960
+            });
             let before = playback.position_secs();
             let out = player.pump();
             let position = playback.position_secs();
@@ -109,7 +113,7 @@ fn picture_and_sound_stay_together() {
             frames += usize::from(now != shown);
             shown = now;
             let second = f64::from(out[958]) * 4.0;
-            if speed == 1.0 && position - before > 0.0099 && (0.1..3.9).contains(&second) {
+            if speed == 1.0 && whole && position - before > 0.0099 && (0.1..3.9).contains(&second) {
                 told.push(second - position % 4.0);
             }
         }
