@@ -84,9 +84,9 @@ struct RunReport {
 pub fn run(args: &Args) -> Result<Outcome> {
     let options = LoadOptions { random: args.random, ..args.checkpoint.load_options()? };
     let pool = worker::thread_pool(options.threads, false)?;
-    let before = options::peak_without_files_kib();
+    let before = options::peak_without_code_kib();
     let mut session = pool.install(|| Session::open_bare(&options))?;
-    let load_peak_mib = options::peak_without_files_kib().saturating_sub(before) / 1024;
+    let load_peak_mib = options::peak_without_code_kib().saturating_sub(before) / 1024;
     let need = *session.need();
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let Some(inputs) = &args.inputs else {

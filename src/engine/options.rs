@@ -50,10 +50,24 @@ pub fn peak_rss_mib() -> u64 {
     status_kib("VmHWM:") / 1024
 }
 
-/// [`peak_rss_mib`] in KiB without the pages of files, such as this program's own code: the system drops these when it needs
-/// memory, and brings in as many at a time as it sees fit.
-pub fn peak_without_files_kib() -> u64 {
-    status_kib("VmHWM:").saturating_sub(status_kib("RssFile:"))
+/// [`peak_rss_mib`] in KiB without this program's own code and its libraries': of these the system brings in as much at a
+/// time as it sees fit. Other files that are mapped, such as a checkpoint, count.
+pub fn peak_without_code_kib() -> u64 {
+    let program = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    let mut code = 0;
+    let mut ours = false;
+    for line in std::fs::read_to_string("/proc/self/smaps").unwrap_or_default().lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("Rss:"), Some(kib)) if ours => code += kib.parse().unwrap_or(0),
+            // A mapping: its addresses, rights, offset, device, number, and what is mapped.
+            (Some(addresses), Some(_)) if !addresses.ends_with(':') => {
+                ours = words.nth(3).is_some_and(|path| path == program || path.contains(".so"));
+            }
+            _ => {}
+        }
+    }
+    status_kib("VmHWM:").saturating_sub(code)
 }
 
 /// A line of what Linux says of this process.
