@@ -63,6 +63,9 @@ pub fn sample_clip_with(
     // Where the picture ends: a swapped soundtrack is cut there.
     let mut picture_end = None;
     let mut duration = None;
+    let original = matches!(clip.audio, AudioSource::Original { .. });
+    // Why there is no picture in a part in which there may still be sound.
+    let mut no_picture = None;
     if let Some(path) = &clip.video {
         let source = Source::open(path)?;
         duration = source.duration_secs().filter(|_| !source.length_is_loose());
@@ -79,16 +82,17 @@ pub fn sample_clip_with(
             Err(MediaError::NoVideo(_)) if !matches!(clip.audio, AudioSource::None) => {
                 notes.push(format!("{} has no picture: only its sound is used.", name(path)));
             }
+            Err(error @ MediaError::EmptyRange { .. }) if original => no_picture = Some(error),
             Err(error) => return Err(error),
         }
     }
     let range = range_of(clip);
-    let original = matches!(clip.audio, AudioSource::Original { .. });
     if still && clip.audio.is_made_up() && clip.end_secs.is_none() {
         return Err(MediaError::NoLength);
     }
     let opened = if still && original { Ok(None) } else { Soundtrack::open(clip, SAMPLE_RATE, 1, cancel) };
     let audio = match opened {
+        Err(MediaError::NoAudio(_)) if no_picture.is_some() => None,
         Err(MediaError::NoAudio(path)) if original && video.is_some() => {
             notes.push(format!("{} has no sound: only its picture is used.", name(&path)));
             None
@@ -97,9 +101,18 @@ pub fn sample_clip_with(
         Ok(None) => None,
         Ok(Some(sound)) => {
             let limit = if original { duration } else { picture_end };
-            Some(sample_audio(sound, range, limit, video.is_some(), picture_end, cancel, &mut notes)?)
+            match sample_audio(sound, range, limit, video.is_some(), picture_end, cancel, &mut notes) {
+                Err(MediaError::EmptyRange { .. }) if no_picture.is_some() => None,
+                sampled => Some(sampled?),
+            }
         }
     };
+    if let (Some(error), Some(path)) = (no_picture, &clip.video) {
+        if audio.is_none() {
+            return Err(error);
+        }
+        notes.push(format!("The picture of {} ends before this part: only its sound is used.", name(path)));
+    }
     Ok((SampledClip { video, audio }, notes))
 }
 

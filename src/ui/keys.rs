@@ -128,10 +128,11 @@ pub fn sheet(ui: &Ui) -> bool {
                     .max_height(room.y - 130.0)
                     .min_scrolled_height(room.y - 130.0)
                     .show(ui, |ui| {
-                        ui.columns(3, |columns| {
-                            for (column, groups) in columns.iter_mut().zip(COLUMNS) {
+                        let most = if room.x < 1_150.0 { 2 } else { 3 };
+                        ui.columns(most, |columns| {
+                            for (i, groups) in COLUMNS.into_iter().enumerate() {
                                 for group in groups {
-                                    list(column, *group);
+                                    list(&mut columns[i % most], *group);
                                 }
                             }
                         });

@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use egui::{Align, Align2, Color32, Layout, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo};
+use egui::{
+    Align, Align2, Color32, Layout, Pos2, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo,
+};
 
 use super::icons::{self, Icon};
 use super::{Scene, sources, theme};
@@ -89,7 +91,7 @@ pub fn picture(ui: &mut Ui, state: &State, scene: &Scene, commands: &mut Vec<Com
         (_, Media::Empty) => drop_zone(ui, area, commands),
         (Some(frame), Media::Open { .. } | Media::Opening) => {
             let rect = fit(area, display_size(&**frame), ui.ctx().pixels_per_point());
-            show_frame(ui, rect, state, scene.stand_in.as_ref().unwrap_or(frame), commands);
+            show_frame(ui, [area, rect], state, scene.stand_in.as_ref().unwrap_or(frame), commands);
         }
         (None, Media::Open { picture: false, .. }) => message(ui, area, "Sound only", "This clip has no picture."),
         (_, Media::Broken) => broken(ui, area, state, commands),
@@ -100,7 +102,13 @@ pub fn picture(ui: &mut Ui, state: &State, scene: &Scene, commands: &mut Vec<Com
     ui.allocate_rect(area, Sense::hover());
 }
 
-fn show_frame(ui: &mut Ui, rect: Rect, state: &State, frame: &Arc<dyn Planes>, commands: &mut Vec<Command>) {
+fn show_frame(
+    ui: &mut Ui,
+    [area, rect]: [Rect; 2],
+    state: &State,
+    frame: &Arc<dyn Planes>,
+    commands: &mut Vec<Command>,
+) {
     let overlay = overlay(state);
     let (heat, caption) = overlay.map_or((None, None), |(h, c)| (Some(h), Some(c)));
     callback::picture(ui, rect, frame, heat);
@@ -115,9 +123,15 @@ fn show_frame(ui: &mut Ui, rect: Rect, state: &State, frame: &Arc<dyn Planes>, c
     sources::badges(ui, state, rect);
     if let Some(caption) = caption {
         let galley = ui.painter().layout_no_wrap(caption, egui::FontId::proportional(11.0), theme::STRONG);
-        let at = rect.left_bottom() + Vec2::new(8.0, -8.0 - galley.size().y);
+        // Beyond a narrow picture's sides where it must be.
+        let left = if galley.size().x + 16.0 < rect.width() {
+            rect.left() + 8.0
+        } else {
+            (rect.center().x - galley.size().x / 2.0).max(area.left() + 8.0)
+        };
+        let at = Pos2::new(left, rect.bottom() - 8.0 - galley.size().y);
         let back = Rect::from_min_size(at, galley.size()).expand2(Vec2::new(6.0, 3.0));
-        if back.width() < rect.width() {
+        if back.width() < area.width() {
             ui.painter().rect_filled(back, 4, Color32::from_black_alpha(170));
             ui.painter().galley(at, galley, theme::STRONG);
         }
@@ -203,9 +217,16 @@ fn icon_command(ui: &mut Ui, commands: &mut Vec<Command>, icon: Icon, label: &st
     }
 }
 
+/// Width below which the transport bar leaves out what is elsewhere, too: the length is on the ruler, loudness on keys.
+const NARROW: f32 = 800.0;
+
 /// Play, frames, time, sound.
 pub fn transport(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let open = matches!(state.media, Media::Open { .. });
+    // What need not be there gives way where there is little room.
+    let hours = if state.duration_secs().is_some_and(|secs| secs >= 3600.0) { 90.0 } else { 0.0 };
+    let handle = if state.selection.is_some() { 34.0 } else { 0.0 };
+    let narrow = ui.available_width() < NARROW + hours + handle;
     ui.horizontal_centered(|ui| {
         ui.spacing_mut().item_spacing.x = 2.0;
         icon_command(ui, commands, Icon::Start, "Go to the start", Command::Home, open);
@@ -218,7 +239,7 @@ pub fn transport(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         let monospace = |text: String, color| RichText::new(text).monospace().color(color);
         if open {
             ui.label(monospace(clock(state.playback.position_secs), theme::STRONG));
-            if let Some(duration) = state.duration_secs() {
+            if let Some(duration) = state.duration_secs().filter(|_| !narrow) {
                 ui.label(monospace(format!(" / {}", clock(duration)), theme::WEAK));
             }
             ui.add_space(6.0);
@@ -228,20 +249,22 @@ pub fn transport(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = 6.0;
             icon_command(ui, commands, Icon::Fullscreen, "Full screen", Command::ToggleFullscreen, true);
-            let mut volume = state.playback.volume;
-            ui.spacing_mut().slider_width = 70.0;
-            ui.spacing_mut().interact_size.y = 18.0;
-            let slider = egui::Slider::new(&mut volume, 0.0..=1.0).show_value(false);
-            let response = ui.add_enabled(open, slider).accessible_name("Volume");
-            if response.changed() {
-                commands.push(Command::SetVolume(volume));
+            if !narrow {
+                let mut volume = state.playback.volume;
+                ui.spacing_mut().slider_width = 70.0;
+                ui.spacing_mut().interact_size.y = 18.0;
+                let slider = egui::Slider::new(&mut volume, 0.0..=1.0).show_value(false);
+                let response = ui.add_enabled(open, slider).accessible_name("Volume");
+                if response.changed() {
+                    commands.push(Command::SetVolume(volume));
+                }
             }
             let (shape, label) = if state.playback.muted { (Icon::Muted, "Unmute") } else { (Icon::Sound, "Mute") };
             if icons::button(ui, shape, label, keys_of(&Command::ToggleMute), open).clicked() {
                 commands.push(Command::ToggleMute);
             }
             ui.add_space(6.0);
-            sources::choice(ui, state, commands);
+            sources::choice(ui, state, narrow, commands);
         });
     });
 }

@@ -17,7 +17,7 @@ const FARTHEST_SECS: f64 = 3_600.0;
 const MOST_DB: f64 = 40.0;
 
 /// Original, none, or another file; behind the last button everything else. Right to left.
-pub fn choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+pub fn choice(ui: &mut Ui, state: &State, narrow: bool, commands: &mut Vec<Command>) {
     let open = !matches!(state.media, Media::Empty | Media::Broken);
     // A sound alone has its own details, and no picture that another could be swapped in for.
     let enabled = state.clip.video.is_some() && open;
@@ -33,7 +33,7 @@ pub fn choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         let name = match (audio, sound_file(audio)) {
             (AudioSource::Noise { .. }, _) => "Noise".to_owned(),
             (AudioSource::Silence, _) => "Silence".to_owned(),
-            (_, Some(file)) => player::shorten(&file_name(file), 16),
+            (_, Some(file)) => player::shorten(&file_name(file), if narrow { 8 } else { 16 }),
             _ => "File…".to_owned(),
         };
         let other = matches!(audio, AudioSource::File { .. }) || audio.is_made_up();
@@ -52,7 +52,9 @@ pub fn choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         if original.on_hover_text("The video's own sound  (hold B to hear it)").clicked() && !is_original {
             commands.push(Command::SetAudio(AudioSource::Original { track: None }));
         }
-        ui.label(RichText::new("Sound").color(theme::WEAK));
+        if !narrow {
+            ui.label(RichText::new("Sound").color(theme::WEAK));
+        }
     });
 }
 

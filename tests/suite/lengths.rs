@@ -291,6 +291,14 @@ fn a_part_in_which_nothing_is_heard_is_silent() {
         overlay.write(&written, None, &|| false, &mut |_| {}).unwrap();
         assert!(near(media::probe(&written).unwrap().duration_secs.unwrap(), secs), "{name}");
     }
+    // The other way round: behind the picture's end there is sound.
+    let picture = "-f lavfi -i testsrc2=size=64x48:rate=10:duration=2";
+    let longer = clips.make("longer.mp4", &format!("{picture} {} -c:a aac", tone(6)));
+    let (sampled, notes) = media::sample_clip(&part(&longer, 3.0, 5.0), &Sampling::default(), &|| false).unwrap();
+    assert!(sampled.video.is_none() && near(sampled.audio.unwrap().samples.len() as f64 / 16_000.0, 2.0));
+    assert!(notes.iter().any(|n| n.contains("ends before this part")), "{notes:?}");
+    let line = media::sample_clip(&part(&longer, 7.0, 8.0), &Sampling::default(), &|| false).unwrap_err().to_string();
+    assert!(line.contains("nothing between 7.000 s and 8.000 s"), "{line}");
     // Where it is all there is, there is nothing.
     let alone = ClipSpec {
         audio: AudioSource::File { path: short, track: None },
