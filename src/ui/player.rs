@@ -219,6 +219,8 @@ fn icon_command(ui: &mut Ui, commands: &mut Vec<Command>, icon: Icon, label: &st
 
 /// Width below which the transport bar leaves out what is elsewhere, too: the length is on the ruler, loudness on keys.
 const NARROW: f32 = 800.0;
+/// Below this, Home and End are keys only.
+const TIGHT: f32 = 590.0;
 
 /// Play, frames, time, sound.
 pub fn transport(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
@@ -227,14 +229,19 @@ pub fn transport(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let hours = if state.duration_secs().is_some_and(|secs| secs >= 3600.0) { 90.0 } else { 0.0 };
     let handle = if state.selection.is_some() { 34.0 } else { 0.0 };
     let narrow = ui.available_width() < NARROW + hours + handle;
+    let tight = ui.available_width() < TIGHT + handle;
     ui.horizontal_centered(|ui| {
         ui.spacing_mut().item_spacing.x = 2.0;
-        icon_command(ui, commands, Icon::Start, "Go to the start", Command::Home, open);
+        if !tight {
+            icon_command(ui, commands, Icon::Start, "Go to the start", Command::Home, open);
+        }
         icon_command(ui, commands, Icon::PreviousFrame, "Previous frame", Command::StepFrame(-1), open);
         let (shape, label) = if state.playback.playing { (Icon::Pause, "Pause") } else { (Icon::Play, "Play") };
         icon_command(ui, commands, shape, label, Command::TogglePlay, open);
         icon_command(ui, commands, Icon::NextFrame, "Next frame", Command::StepFrame(1), open);
-        icon_command(ui, commands, Icon::End, "Go to the end", Command::End, open);
+        if !tight {
+            icon_command(ui, commands, Icon::End, "Go to the end", Command::End, open);
+        }
         ui.add_space(8.0);
         let monospace = |text: String, color| RichText::new(text).monospace().color(color);
         if open {
